@@ -1,0 +1,46 @@
+# `make demo` and `make test` need nothing but a Python: the plain commands are in README.md.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+DEMO ?= # e.g. make demo DEMO="-p seconds 10"
+WORKERS ?= 2
+
+.PHONY: demo test test-slow test-synth readme docs export clean hooks
+
+$(VENV)/installed: settings.ini setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -U pip
+	$(BIN)/pip install -q -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed  ## faces inverted, expressions recognised: outputs/demo/
+	mkdir -p outputs/demo
+	$(BIN)/papermill nbs/45_demo.ipynb outputs/demo/demo.ipynb $(DEMO)
+	$(BIN)/jupyter nbconvert --to html outputs/demo/demo.ipynb
+
+test: $(VENV)/installed  ## every notebook, but for the slow, cuda and synth cells
+	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --n_workers $(WORKERS) --timing
+
+test-slow: $(VENV)/installed
+	PATH=$(BIN):$$PATH nbdev_test --flags slow --n_workers 1 --timing
+
+test-synth: $(VENV)/installed
+	$(BIN)/pip install -q -e '.[synth]'
+	PATH=$(BIN):$$PATH nbdev_test --flags synth --path nbs/02_synth.ipynb --n_workers 0
+
+export: $(VENV)/installed  ## nbs/ -> ifer/
+	PATH=$(BIN):$$PATH; nbdev_export && nbdev_clean
+
+readme: $(VENV)/installed  ## nbs/index.ipynb -> README.md
+	$(BIN)/jupyter nbconvert --to markdown --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags hide \
+		--output-dir . --output README nbs/index.ipynb
+	sed -i.bak 's#(\.\./#(#g' README.md && rm README.md.bak
+
+docs: $(VENV)/installed  ## every notebook as HTML in outputs/docs/
+	$(BIN)/jupyter nbconvert --to html --output-dir outputs/docs nbs/*.ipynb
+
+hooks: $(VENV)/installed  ## git: clean notebooks on commit, mend merges
+	PATH=$(BIN):$$PATH nbdev_install_hooks
+
+clean:  ## remove what runs left, and the environment
+	rm -rf $(VENV) build *.egg-info outputs/docs outputs/demo
