@@ -5,7 +5,7 @@ _HOME = {  # public name -> the module it lives in: imported on first use, so th
     'IferError': 'core', 'ASITConfig': 'config', 'EncoderConfig': 'config', 'GeneratorConfig': 'config',
     'DiscriminatorConfig': 'config', 'IFERConfig': 'config', 'CLASSES': 'config',
     'load_faces': 'data', 'load_dataset': 'data', 'load_image': 'data', 'to_images': 'data', 'to_pil': 'data',
-    'align': 'align', 'Generator': 'stylegan2', 'Discriminator': 'stylegan2', 'Encoder': 'encoder',
+    'Generator': 'stylegan2', 'Discriminator': 'stylegan2', 'Encoder': 'encoder',
     'ASIT': 'asit', 'Inversion': 'asit', 'InversionDiscriminator': 'discriminator',
     'IFER': 'expression', 'Prediction': 'expression', 'FaceFeatures': 'losses', 'load': 'checkpoints',
 }

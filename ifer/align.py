@@ -421,7 +421,7 @@ def align(
     image = load_image(image)
     boxes, landmarks = detect(image, **kwargs)
     if not len(boxes):
-        raise NoFaceError(f'no face found in {name} ({image.width}x{image.height} px): try thresholds=(0.4, 0.5, 0.6) or '
+        raise NoFaceError(f'no face found in {name} ({image.width}x{image.height} px): try thresholds=(.4, .5, .6) or '
                           f"min_face={kwargs.get('min_face', 20) // 2}, or use the picture as it is if it is aligned")
     return crop(image, landmarks[_choose(boxes, face)], size or usual)
 

@@ -305,6 +305,13 @@ def _parquet_files(source):
     return files
 
 
+def _join(tables, source):
+    "Tables one below the other; a column that one of them lacks is empty there."
+    import pyarrow as pa
+    try: return pa.concat_tables(tables, promote_options='permissive').combine_chunks()
+    except pa.ArrowException as e: raise DataError(f"'{source}': the columns do not fit together: {str(e).splitlines()[0]}") from None
+
+
 def _read_parquet(source, split):
     "Rows of `split` (None: all) in the parquet files at `source`."
     import pyarrow as pa
@@ -312,12 +319,12 @@ def _read_parquet(source, split):
     import pyarrow.parquet as pq
     def read(file):
         try: table = pq.read_table(file)
-        except (pa.ArrowInvalid, OSError) as e:
+        except (pa.ArrowException, OSError) as e:
             raise DataError(f"'{file}' cannot be read as parquet: {str(e).splitlines()[0]}") from None
         if split is None: return table
         if 'split' not in table.column_names: raise DataError(f"'{file}' has no column 'split'; use split=None")
         return table.filter(pc.equal(table['split'], split))
-    table = pa.concat_tables(map(read, _parquet_files(source)), promote_options='default').combine_chunks()
+    table = _join([read(file) for file in _parquet_files(source)], source)
     if not len(table): raise DataError(f"'{source}' holds no face" + (f" of the split '{split}'" if split else ''))
     return table
 
@@ -334,13 +341,12 @@ def load_parquet(
 # %% ../nbs/03_data.ipynb #3ff31294
 def _with_extra(table, extra, shipped):
     "The training table with the extra renders below it."
-    import pyarrow as pa
     import pyarrow.parquet as pq
     more = _read_parquet(extra, None)
     held_out = pq.read_table(shipped, columns=['identity'], filters=[('split', '!=', 'train')])
     seen = set(held_out['identity'].to_pylist()) & set(more['identity'].to_pylist())
     if seen: raise DataError(f"'{extra}' shows {len(seen)} identities of validation or test, such as {min(seen)}")
-    return pa.concat_tables([table, more], promote_options='default').combine_chunks()
+    return _join([table, more], extra)
 
 # %% ../nbs/03_data.ipynb #9c00f0cb
 def load_faces(

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from .config import Options, RunOptions, opt
-from .core import (asset, CheckpointError, OptionError, TrainingError, atomic_path, get_device, make_rng, peak_memory_mb, progress,
-                       read_json, resolve_precision, run_info, seed_all, write_json)
+from .core import (CheckpointError, OptionError, TrainingError, asset, atomic_path, channels_last, get_device, make_rng, peak_memory_mb,
+                       progress, resolve_precision, run_info, seed_all, write_json)
 
 # %% ../nbs/22_training.ipynb #48758e80
 class Training:
@@ -45,7 +45,7 @@ class Training:
         network,  # an nn.Module
     ):
         "Keep `network`, on the device and channels-last."
-        self.networks[name] = network.to(self.device, memory_format=torch.channels_last)
+        self.networks[name] = channels_last(network.to(self.device))
         return self.networks[name]
 
     def add_optimizer(
