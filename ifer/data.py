@@ -262,10 +262,11 @@ class FaceSet(ImageSet):
         return part
 
     def column(self, name):
-        "A column of the table as an array (N,)."
+        "A column of the table as an array (N,); half floats become float32."
         names = self.table.column_names
         if name not in names: raise OptionError(f"{self.name} has no column '{name}'" + closest(name, names))
-        return self.table[name].to_numpy()
+        values = self.table[name].to_numpy()
+        return values.astype(np.float32) if values.dtype == np.float16 else values
 
     def columns(self, prefix):
         "All columns whose name begins with `prefix`: their names, and float (N,n)."

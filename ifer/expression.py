@@ -90,5 +90,6 @@ class IFER(FeatureModulation):
         images = to_input(x, self.config.encoder, self.head.weight.device)
         with evaluating(self):
             probabilities = torch.cat([self(b).float().softmax(1) for b in images.split(batch_size)]).tolist()
-        found = [Prediction(self.classes[max(range(len(p)), key=p.__getitem__)], dict(zip(self.classes, p))) for p in probabilities]
+        by_class = [dict(zip(self.classes, p)) for p in probabilities]
+        found = [Prediction(max(p, key=p.get), p) for p in by_class]
         return found if isinstance(x, (list, tuple)) or getattr(x, 'ndim', 3) == 4 else found[0]

@@ -13,7 +13,7 @@ __all__ = ['AUS', 'FACIAL_ACTIONS', 'EXPRESSIONS', 'AU_COLUMNS', 'FACIAL_ACTION_
 import io
 import os
 import sys
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +22,18 @@ from PIL import Image
 from torch import nn
 
 from .config import CLASSES
-from .core import DataError, IferError, OptionError, atomic_path, autocast, get_device, make_rng, progress, seed_all
+from .core import IferError, OptionError, atomic_path, closest, get_device, make_rng, progress, seed_all
 
 # %% ../nbs/02_synth.ipynb #e15ddc62
 AUS = ('AU1', 'AU2', 'AU4', 'AU5', 'AU6', 'AU7', 'AU9', 'AU10', 'AU12', 'AU15', 'AU16', 'AU17', 'AU20', 'AU23', 'AU25',
        'AU26', 'AU43')
 
 _SIDED = ('browDown', 'browOuterUp', 'cheekSquint', 'eyeBlink', 'eyeLookDown', 'eyeLookIn', 'eyeLookOut', 'eyeLookUp',
-          'eyeSquint', 'eyeWide', 'mouthDimple', 'mouthFrown', 'mouthLowerDown', 'mouthPress', 'mouthSmile', 'mouthStretch',
-          'mouthUpperUp', 'noseSneer')
-_CENTRAL = ('browInnerUp', 'cheekPuff', 'jawForward', 'jawLeft', 'jawOpen', 'jawRight', 'mouthClose', 'mouthFunnel', 'mouthLeft',
-            'mouthPucker', 'mouthRight', 'mouthRollLower', 'mouthRollUpper', 'mouthShrugLower', 'mouthShrugUpper', 'tongueOut')
+          'eyeSquint', 'eyeWide', 'mouthDimple', 'mouthFrown', 'mouthLowerDown', 'mouthPress', 'mouthSmile',
+          'mouthStretch', 'mouthUpperUp', 'noseSneer')
+_CENTRAL = ('browInnerUp', 'cheekPuff', 'jawForward', 'jawLeft', 'jawOpen', 'jawRight', 'mouthClose', 'mouthFunnel',
+            'mouthLeft', 'mouthPucker', 'mouthRight', 'mouthRollLower', 'mouthRollUpper', 'mouthShrugLower',
+            'mouthShrugUpper', 'tongueOut')
 FACIAL_ACTIONS = (*sorted([name + side for name in _SIDED for side in ('Left', 'Right')] + list(_CENTRAL)), 'browAngle')
 
 # %% ../nbs/02_synth.ipynb #ef3276b8
@@ -57,11 +58,12 @@ def au_matrix() -> np.ndarray:  # (17, 53): facial actions that each action unit
 # %% ../nbs/02_synth.ipynb #fb369657
 EXPRESSIONS = {  # label -> {action unit: (value at intensity 1, how often it takes part)}
     'neutral': {'AU43': (.11, 1)},
-    'happiness': {'AU6': (1., 1), 'AU10': (.3, .6), 'AU12': (1., 1), 'AU25': (.8, .8), 'AU26': (.15, .4), 'AU43': (.10, 1)},
+    'happiness': {'AU6': (1., 1), 'AU10': (.3, .6), 'AU12': (1., 1), 'AU25': (.8, .8), 'AU26': (.15, .4),
+                  'AU43': (.10, 1)},
     'sadness': {'AU1': (1., 1), 'AU4': (.55, 1), 'AU15': (1., 1), 'AU17': (.6, .5), 'AU43': (.3, .7)},
     'surprise': {'AU1': (1., 1), 'AU2': (1., 1), 'AU5': (.9, 1), 'AU26': (.65, 1)},
-    'fear': {'AU1': (1., 1), 'AU2': (.25, 1), 'AU4': (.8, 1), 'AU5': (1., 1), 'AU7': (.4, 1), 'AU16': (.5, 1), 'AU20': (1.4, 1),
-             'AU25': (1., 1), 'AU26': (.15, 1)},
+    'fear': {'AU1': (1., 1), 'AU2': (.25, 1), 'AU4': (.8, 1), 'AU5': (1., 1), 'AU7': (.4, 1), 'AU16': (.5, 1),
+             'AU20': (1.4, 1), 'AU25': (1., 1), 'AU26': (.15, 1)},
     'disgust': {'AU4': (.8, 1), 'AU6': (.7, 1), 'AU7': (1., 1), 'AU9': (1., 1), 'AU10': (1., 1), 'AU15': (.6, 1),
                 'AU16': (.4, .4), 'AU17': (.6, .7)},
     'anger': {'AU4': (1.1, 1), 'AU7': (1., 1), 'AU10': (.6, .25), 'AU17': (.5, .5), 'AU23': (1., 1), 'AU25': (.8, .25)}}
@@ -72,15 +74,15 @@ _RELAXED = ('neutral', 'happiness')  # the lids of these are part of the face, n
 @dataclass(frozen=True)
 class Difficulty:
     "How much the images vary in what is not their label."
-    intensity: tuple = (.45, 1.)  # range of the strength of an expression
-    noise: float = .06            # spread of units that are no part of the expression
-    mix: float = .15              # greatest share of a second expression (never on neutral)
-    talk: float = .10             # how often the mouth is caught speaking
+    intensity: tuple = (.33, 1.)  # range of the strength of an expression
+    noise: float = .08            # spread of units that are no part of the expression
+    mix: float = .20              # greatest share of a second expression (never on neutral)
+    talk: float = .12             # how often the mouth is caught speaking
     asymmetry: float = .12        # spread of left against right
-    yaw: float = 28.              # greatest turn of the head, degrees (twice its spread)
+    yaw: float = 30.              # greatest turn of the head, degrees (twice its spread)
     pitch: float = 14.            # greatest nod, degrees
     roll: float = 6.              # greatest tilt left after alignment, degrees
-    wrinkles: float = .7          # strength of the painted wrinkles
+    wrinkles: float = .65         # strength of the painted wrinkles
     grain: float = .016           # greatest spread of the sensor noise, of 1
 
 # %% ../nbs/02_synth.ipynb #2577284e
@@ -100,9 +102,8 @@ class Expression:
         side = [1 + self.asymmetry*(name.endswith('Left') - name.endswith('Right')) for name in FACIAL_ACTIONS]
         values = dict(zip(FACIAL_ACTIONS, (self.aus @ au_matrix()) * side))
         x, y = self.gaze
-        for name, amount in (('OutLeft', x), ('InRight', x), ('InLeft', -x), ('OutRight', -x), ('UpLeft', y), ('UpRight', y),
-                             ('DownLeft', -y), ('DownRight', -y)):
-            values['eyeLook' + name] += max(amount, 0)
+        looks = dict(OutLeft=x, InRight=x, InLeft=-x, OutRight=-x, UpLeft=y, UpRight=y, DownLeft=-y, DownRight=-y)
+        for name, amount in looks.items(): values['eyeLook' + name] += max(amount, 0)
         actions = np.clip(np.array(list(values.values()), np.float32), 0, 1.6)
         actions[-1] = self.brow_angle
         return actions
@@ -113,12 +114,13 @@ def prototype(
     intensity=1.,  # 0 to 1
 ) -> Expression:
     "The plain expression `label`: every unit that mostly takes part, no noise."
-    if label not in EXPRESSIONS: raise OptionError(f"expression '{label}' is not known; there is {', '.join(EXPRESSIONS)}")
-    aus = np.array([peak if often >= .5 else 0. for peak, often in (EXPRESSIONS[label].get(u, (0., 0)) for u in AUS)], np.float32)
-    strength = np.array([1. if unit == 'AU43' and label in _RELAXED else intensity for unit in AUS], np.float32)
-    aus = aus*strength
-    if not intensity: aus[AUS.index('AU43')] = EXPRESSIONS['neutral']['AU43'][0]
-    return Expression(label, float(intensity)*(label != 'neutral'), aus, brow_angle=_BROW_ANGLE.get(label, 0.)*intensity)
+    if label not in EXPRESSIONS: raise OptionError(f"expression '{label}' is not known" + closest(label, CLASSES))
+    aus = np.zeros(len(AUS), np.float32)
+    for unit, (peak, often) in EXPRESSIONS[label].items():
+        relaxed = unit == 'AU43' and label in _RELAXED
+        if often >= .5: aus[AUS.index(unit)] = peak*(1. if relaxed else intensity)
+    if label == 'neutral': return Expression(label, 0., aus)
+    return Expression(label, float(intensity), aus, brow_angle=_BROW_ANGLE.get(label, 0.)*intensity)
 
 # %% ../nbs/02_synth.ipynb #61db7cf7
 def sample_expression(
@@ -193,8 +195,8 @@ class Person:
     collar: float            # height of the neck that is bare, below the eyes
 
 # %% ../nbs/02_synth.ipynb #977c118f
-_AMPLITUDES = {'nose-': 1., 'chin-': .8, 'cheek-': .8, 'head-': .4, 'mouth-': .45, 'forehead-': .6, 'eyebrows-': .4, 'ear-': .5,
-               'eye-': .45, 'neck-scale': .4}
+_AMPLITUDES = {'nose-': 1., 'chin-': .8, 'cheek-': .8, 'head-': .4, 'mouth-': .45, 'forehead-': .6, 'eyebrows-': .4,
+               'ear-': .5, 'eye-': .45, 'neck-scale': .4}
 _LEFT_ALONE = ('head-trans', 'head-angle', 'mouth-trans-out', 'mouth-angles', 'mouth-lowerlip-middle', 'nose-trans-out',
                'eyebrows-angle', 'eye-trans', 'eye-scale')
 
@@ -242,16 +244,16 @@ def _sample_hair(rng, male, age):
     beard = rng.choice(['none', 'full', 'goatee', 'moustache'], p=[.5, .3, .12, .08] if male else [1., 0., 0., 0.])
     thick = rng.uniform(.001, .016) if male else rng.uniform(.006, .022)
     return dict(hair_style=str(style), hairline=float(rng.normal(0, .007) + (.015*(age - .6) if male else -.003)),
-                hair_thickness=float(thick), hair_length=float(rng.uniform(.05, .20)), hair_cover=float(rng.uniform(92, 122)),
-                beard_style=str(beard), beard=float(rng.uniform(.2, .85)))
+                hair_thickness=float(thick), hair_length=float(rng.uniform(.05, .20)),
+                hair_cover=float(rng.uniform(92, 122)), beard_style=str(beard), beard=float(rng.uniform(.2, .85)))
 
 
 def _sample_brows(rng, male):
     "Brows: thicker on men; 3 mm lower than the mesh would have them, or a neutral face looks surprised."
     width = rng.uniform(.0028, .0050) if male else rng.uniform(.0018, .0036)
-    numbers = dict(brow_height=rng.uniform(.0165, .0220), brow_arch=rng.uniform(.001, .006), brow_slope=rng.uniform(.003, .012),
-                   brow_width=width, brow_start=rng.uniform(.009, .0145), brow_end=rng.uniform(.045, .053),
-                   brow_strength=rng.uniform(.6, .95))
+    numbers = dict(brow_height=rng.uniform(.0165, .0220), brow_arch=rng.uniform(.001, .006),
+                   brow_slope=rng.uniform(.003, .012), brow_width=width, brow_start=rng.uniform(.009, .0145),
+                   brow_end=rng.uniform(.045, .053), brow_strength=rng.uniform(.6, .95))
     return {name: float(value) for name, value in numbers.items()}
 
 # %% ../nbs/02_synth.ipynb #a26156e0
@@ -264,16 +266,19 @@ def sample_person(
     ancestry = rng.dirichlet([.55]*3)
     gender = float(np.clip(rng.normal(.1 if rng.uniform() < .5 else .9, .12), 0, 1))  # anny: 0 is male, 1 is female
     male, age = gender < .5, float(rng.uniform(.52, .98))                             # anny: 2/3 is young, 1 is old
-    phenotype = dict(gender=gender, age=age, muscle=float(rng.uniform(.2, .8)), weight=float(np.clip(rng.normal(.5, .2), .1, .95)),
-                     height=.5, proportions=.6, cupsize=.3, firmness=.5, **dict(zip(('african', 'asian', 'caucasian'), map(float, ancestry))))
+    muscle, weight = float(rng.uniform(.2, .8)), float(np.clip(rng.normal(.5, .2), .1, .95))
+    phenotype = dict(gender=gender, age=age, muscle=muscle, weight=weight, height=.5, proportions=.6, cupsize=.3,
+                     firmness=.5, african=float(ancestry[0]), asian=float(ancestry[1]), caucasian=float(ancestry[2]))
     glasses = rng.choice(['none', 'round', 'square'], p=[.84, .08, .08])
     lips = np.array([.92, .76, .76] if male else [.91, .68, .69])*rng.uniform(.94, 1.06)
     shirt = np.clip(rng.uniform(.08, .75) + rng.normal(0, .10, 3), .03, .9)
     return Person(identity, phenotype, _sample_changes(rng, change_labels), **_sample_colors(rng, ancestry, age),
-                  **_sample_hair(rng, male, age), **_sample_brows(rng, male), lips=_color(lips), blush=float(rng.uniform(.05, .30)),
-                  freckles=float(rng.uniform(.1, .5)*(rng.uniform() < .3)), aging=float(np.clip((age - .45)/.5, 0, 1)),
-                  glasses=str(glasses), glasses_size=float(rng.uniform(.92, 1.1)), glasses_color=_FRAMES[rng.integers(len(_FRAMES))],
-                  shirt=_color(shirt), collar=float(rng.uniform(.145, .18)))
+                  **_sample_hair(rng, male, age), **_sample_brows(rng, male), lips=_color(lips),
+                  blush=float(rng.uniform(.05, .30)), freckles=float(rng.uniform(.1, .5)*(rng.uniform() < .3)),
+                  aging=float(np.clip((age - .45)/.5, 0, 1)),
+                  glasses=str(glasses), glasses_size=float(rng.uniform(.92, 1.1)),
+                  glasses_color=_FRAMES[rng.integers(len(_FRAMES))], shirt=_color(shirt),
+                  collar=float(rng.uniform(.145, .18)))
 
 # %% ../nbs/02_synth.ipynb #2807bdeb
 @dataclass(frozen=True)
@@ -355,7 +360,8 @@ def subdivide(
     edges, edge_of, count = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
     edge_of = edge_of.reshape(quads.shape)
     centres, middles = _averages(quads, n), _averages(edges, n)
-    points = [sp.identity(n, format='csr'), middles] if linear else _smooth_points(quads, edges, edge_of, count == 2, centres, middles)
+    points = [sp.identity(n, format='csr'), middles]
+    if not linear: points = _smooth_points(quads, edges, edge_of, count == 2, centres, middles)
     e, f = n + edge_of, n + len(edges) + np.arange(len(quads))
     new = [np.stack([quads[:, i], e[:, i], f, e[:, i - 1]], 1) for i in range(4)]
     return sp.vstack([*points, centres]).tocsr(), np.stack(new, 1).reshape(-1, 4)
@@ -469,7 +475,8 @@ def _glasses(person, eyes):
     paths.append(np.stack([x, depth(x) - .001, np.full(_ROD, middle[2]) + .003], 1))
     for side in (1, -1):
         x = middle[0] + side*np.linspace(hinge, .080, _ROD)
-        paths.append(np.stack([x, np.linspace(depth(middle[0] + hinge), middle[1] + .115, _ROD), np.full(_ROD, middle[2]) + .004], 1))
+        y = np.linspace(depth(middle[0] + hinge), middle[1] + .115, _ROD)
+        paths.append(np.stack([x, y, np.full(_ROD, middle[2]) + .004], 1))
     return np.concatenate([_tube(path, .0014, _SIDES) for path in paths])
 
 
@@ -502,7 +509,7 @@ def _curtain(person, scalp, eyes):
 
 # %% ../nbs/02_synth.ipynb #638201ed
 def cache_dir() -> Path:
-    "Where anny may keep its prepared model: a folder `ifer` in the user's cache (`XDG_CACHE_HOME`, or the platform's own)."
+    "Where anny keeps its prepared model: `ifer` in the user's cache (`XDG_CACHE_HOME`, or the platform's own)."
     home = Path.home()
     default = dict(darwin=home/'Library'/'Caches', win32=Path(os.environ.get('LOCALAPPDATA', home/'AppData'/'Local')))
     return Path(os.environ.get('XDG_CACHE_HOME') or default.get(sys.platform, home/'.cache'))/'ifer'
@@ -515,7 +522,7 @@ def _require_extra():
         warp.config.quiet = True
         import anny
     except ImportError as e:
-        raise IferError(f"rendering faces needs '{e.name}': pip install ifer[synth] (the shipped faces need neither)") from e
+        raise IferError(f"rendering faces needs '{e.name}': pip install ifer[synth] (the shipped faces do not)") from e
     if 'ANNY_CACHE_DIR' not in os.environ: anny.paths.set_anny_cache_path(cache_dir()/'anny')
     vtk.vtkObject.GlobalWarningDisplayOff()
     return anny, vtk
@@ -531,7 +538,8 @@ class FaceModel:
     def __init__(self):
         anny, _ = _require_extra()
         from anny.utils.obj_utils import load_obj_file
-        self.anny = anny.Anny(topology='makehuman-full', local_changes='all', facial_actions='all', phenotypes='all').float()
+        everything = dict(local_changes='all', facial_actions='all', phenotypes='all')
+        self.anny = anny.Anny(topology='makehuman-full', **everything).float()
         self.pose = torch.eye(4).repeat(1, self.anny.bone_count, 1, 1)
         self.average = {label: .5 for label in self.anny.phenotype_labels}
         self.template = self.vertices(self.average)
@@ -549,7 +557,8 @@ class FaceModel:
 
     def _displacements(self):
         "(53, V, 3): what each facial action adds."
-        moves = [dict(facial_actions={name: 1.}) for name in FACIAL_ACTIONS[:-1]] + [dict(changes={'eyebrows-angle-up': -1.})]
+        moves = [dict(facial_actions={name: 1.}) for name in FACIAL_ACTIONS[:-1]]
+        moves.append(dict(changes={'eyebrows-angle-up': -1.}))
         return np.stack([self.vertices(self.average, **move) - self.template for move in moves])
 
     @torch.no_grad()
@@ -571,7 +580,8 @@ class FaceModel:
         vertices = self.vertices(person.phenotype, person.changes)
         shift = (vertices - self.vertices(person.phenotype))[lips].mean(0)  # local sliders move lips but not teeth
         line = vertices[lips, 2].mean()
-        for teeth, scale, back in ((self.UPPER_TEETH, (.72, .88, .90), .0020), (self.LOWER_TEETH, (.68, .85, .80), .0050)):
+        upper, lower = (self.UPPER_TEETH, (.72, .88, .90), .0020), (self.LOWER_TEETH, (.68, .85, .80), .0050)
+        for teeth, scale, back in (upper, lower):
             centre = vertices[teeth].mean(0)
             vertices[teeth] = centre + (vertices[teeth] - centre)*np.float32(scale) + shift + np.float32([0, back, 0])
         vertices[self.UPPER_TEETH, 2] += line - .0035 - vertices[self.UPPER_TEETH, 2].min()
@@ -665,7 +675,7 @@ class HeadMap:
         return np.asarray(image.resize(self.shape[::-1], Image.BICUBIC), np.float32)/255
 
     def uv(self):
-        "Texture coordinates of the body's points in this map: the mouth's inside and the torso go to texels of their own."
+        "Texture coordinates of the body's points in this map; mouth and torso go to texels of their own."
         low, high = self.BOX
         u, v = ((self.body.uv - low)/(high - low)).T
         outside = (u < 0) | (v < 0) | (v > 1)
@@ -732,7 +742,8 @@ def wrinkle_depths(
 ) -> dict:  # name -> darkening
     "How deep each fold is: the action units that make it, and age."
     au = dict(zip(AUS, aus))
-    depths = dict(forehead=.32*max(au['AU1'], au['AU2'])*max(1 - .4*au['AU4'], 0), glabella=.50*au['AU4'], bridge=.42*au['AU9'],
+    depths = dict(forehead=.32*max(au['AU1'], au['AU2'])*max(1 - .4*au['AU4'], 0), glabella=.50*au['AU4'],
+                  bridge=.42*au['AU9'],
                   nasolabial=.32*max(au['AU12'], .9*au['AU9'], .9*au['AU10'], .4*au['AU20']) + .10*aging,
                   crow=.25*max(au['AU6'], .4*au['AU7']), undereye=.13*max(au['AU6'], au['AU7']))
     return {name: depth*(.45 + .55*aging) for name, depth in depths.items()}
@@ -749,7 +760,8 @@ class Painter:
         self.hair = np.where(head.ears > .5, -1, hair_height(head.points))
         near_ear = gaussian_filter(maximum_filter(head.ears, width//34), width/170).clip(0, 1)
         mesh = head.mesh_points - np.array([0, 0, head.eye_z])
-        self.mesh_hair, self.mesh_ear = hair_height(mesh), head.at_points(near_ear)*(head.body.uv[:, 0] >= head.BOX[0, 0])
+        self.mesh_hair = hair_height(mesh)
+        self.mesh_ear = head.at_points(near_ear)*(head.body.uv[:, 0] >= head.BOX[0, 0])
         self._areas()
 
     def _areas(self):
@@ -773,7 +785,8 @@ class Painter:
         "(H, W): opacity of the brows."
         head = self.head
         t = (head.side - person.brow_start)/(person.brow_end - person.brow_start)
-        height = person.brow_height + person.brow_arch*np.sin(np.pi*np.clip(.8*t, 0, 1)) - person.brow_slope*np.clip(t - .55, 0, 1)
+        rise, fall = np.sin(np.pi*np.clip(.8*t, 0, 1)), np.clip(t - .55, 0, 1)
+        height = person.brow_height + person.brow_arch*rise - person.brow_slope*fall
         width = person.brow_width*(1 - .65*np.clip(t, 0, 1)**1.5)
         ends = smoothstep(t, -.08, .06)*smoothstep(t, 1.08, .9)
         return _ridge(head.z, height, width, 3)*ends*head.front
@@ -794,7 +807,8 @@ class Painter:
         t = _blend(t, t*np.asarray(person.lips, np.float32), head.lips)
         t = self._beard(t, person, middle, fine)
         t = _blend(t, np.array([.12, .07, .06])*(.5 + skin), .65*self.lid)
-        t = _blend(t, .75*np.asarray(person.hair), np.clip(self.brow(person)*person.brow_strength*(.85 + .25*fine), 0, 1))
+        brow = self.brow(person)*person.brow_strength*(.85 + .25*fine)
+        t = _blend(t, .75*np.asarray(person.hair), np.clip(brow, 0, 1))
         if person.hair_style != 'bald': t = self._scalp(t, person, coarse, middle, fine, rng)
         return self._reserved(t, person).clip(0, 1).astype(np.float32)
 
@@ -956,18 +970,21 @@ class Renderer:
         self.scene.RemoveAllLights()
         self.scene.SetAmbient(*[light.ambient]*3)
         for actor, _ in self.actors.values(): actor.GetProperty().SetAmbient(light.ambient)
-        tone = np.array([1 + light.warmth, 1., 1 - light.warmth])
-        other = -40. if light.azimuth > 0 else 40.
-        for azimuth, elevation, strength, color in ((light.azimuth, light.elevation, light.key, tone), (other, 6., light.fill, np.ones(3))):
-            a, e = np.deg2rad([azimuth, elevation])
-            lamp = self.vtk.vtkLight()
-            lamp.SetLightTypeToSceneLight()
-            lamp.SetPositional(0)
-            lamp.SetPosition(np.sin(a)*np.cos(e), -np.cos(a)*np.cos(e), np.sin(e))
-            lamp.SetFocalPoint(0, 0, 0)
-            lamp.SetColor(*color)
-            lamp.SetIntensity(strength)
-            self.scene.AddLight(lamp)
+        warm, other = np.array([1 + light.warmth, 1., 1 - light.warmth]), -40. if light.azimuth > 0 else 40.
+        self._lamp(light.azimuth, light.elevation, light.key, warm)
+        self._lamp(other, 6., light.fill, np.ones(3))
+
+    def _lamp(self, azimuth, elevation, strength, color):
+        "Add a distant light; angles in degrees."
+        a, e = np.deg2rad([azimuth, elevation])
+        lamp = self.vtk.vtkLight()
+        lamp.SetLightTypeToSceneLight()
+        lamp.SetPositional(0)
+        lamp.SetPosition(np.sin(a)*np.cos(e), -np.cos(a)*np.cos(e), np.sin(e))
+        lamp.SetFocalPoint(0, 0, 0)
+        lamp.SetColor(*color)
+        lamp.SetIntensity(strength)
+        self.scene.AddLight(lamp)
 
     def __call__(self,
         centre,         # (x, z) that the camera looks at, in the plane y = 0
@@ -1010,7 +1027,7 @@ def background(
     angle, first, last = rng.uniform(0, 2*np.pi), mild(), mild()
     out = first + (last - first)*smoothstep(x*np.cos(angle) + y*np.sin(angle), -.5, .5)[..., None]
     for _ in range(rng.integers(0, 7)):
-        cx, cy, radius, soft, flat = rng.uniform(-.5, .5), rng.uniform(-.5, .5), rng.uniform(.08, .35), rng.uniform(.2, .6), rng.uniform(.5, 1.5)
+        cx, cy, radius, soft, flat = rng.uniform([-.5, -.5, .08, .2, .5], [.5, .5, .35, .6, 1.5])
         blob = smoothstep(np.hypot(x - cx, (y - cy)*flat), radius, radius*soft)[..., None]
         out = out + (mild() - out)*blob*rng.uniform(.2, .6)
     return out.clip(0, 1)
@@ -1024,7 +1041,8 @@ class FaceSynth:
     ):
         self.size, self.difficulty, self.supersampling = size, difficulty, 2 if size <= 128 else 1
         self.model = FaceModel()
-        self.parts = {name: Part(*self.model.groups[name], self.model.uv, 0 if 'teeth' in name else 1) for name in ('body', *_HELPERS)}
+        self.parts = {name: Part(*group, self.model.uv, 0 if 'teeth' in name else 1)
+                      for name, group in self.model.groups.items()}
         self.head = HeadMap(self.model, self.parts['body'], 192 if size <= 64 else 256 if size <= 128 else 512)
         self.painter, self.lips = Painter(self.head), self.head.lip_vertices()
         self._add_accessories()
@@ -1043,7 +1061,7 @@ class FaceSynth:
         self.parts['glasses'] = Part(glasses + n + self.curtain_n, 0*glasses, np.zeros((1, 2)), 0)
         moved = np.unique(np.concatenate([part.ids for part in self.parts.values()]))
         self.moved = moved[moved < n]
-        self.displacements = np.ascontiguousarray(self.model.displacements[:, self.moved]).reshape(len(FACIAL_ACTIONS), -1)
+        self.displacements = self.model.displacements[:, self.moved].reshape(len(FACIAL_ACTIONS), -1)
 
     def _build_scene(self):
         "Give every part its material."
@@ -1111,7 +1129,8 @@ class FaceSynth:
         turn, eye = rotation(view).astype(np.float32), eyes.mean(0)
         pose = lambda points: ((points - eye - pivot) @ turn.T + pivot).astype(np.float32)
         vertices = pose(self.mesh(expression.actions()))
-        for name, part in self.parts.items(): self.renderer.place(name, *part(vertices, self.relief if name == 'body' else None))
+        for name, part in self.parts.items():
+            self.renderer.place(name, *part(vertices, self.relief if name == 'body' else None))
         self.renderer.paint('body', self.painter.folded(self.skin, person, expression.aus, self.difficulty.wrinkles))
         self.renderer.lights(light)
         centre, side = ffhq_frame(pose(eyes)[:, [0, 2]], pose(mouth)[:, [0, 2]])
@@ -1148,7 +1167,8 @@ class FaceSynth:
         **kwargs,                                 # view, light: fixed to these
     ) -> list:                                    # of (image, record); the first is neutral
         "One person under fixed pose, light and background: neutral, then each expression at graded intensity."
-        shown = [prototype('neutral')] + [prototype(label, i) for label in labels if label != 'neutral' for i in intensities]
+        shown = [prototype('neutral')]
+        shown += [prototype(label, i) for label in labels if label != 'neutral' for i in intensities]
         return [self.render(identity, seed, e.label, expression=e, grain=False, **kwargs) for e in shown]
 
 # %% ../nbs/02_synth.ipynb #533be46a
@@ -1185,8 +1205,9 @@ def describe(
     turned = float(np.cos(np.deg2rad(view.yaw))*np.cos(np.deg2rad(view.pitch)))
     clear = turned*(1 - e.mix)*(e.intensity if e.label != 'neutral' else 1.)
     return dict(
-        label=CLASSES.index(e.label), label_name=e.label, identity=person.seed, seed=seed, intensity=e.intensity, mix=e.mix,
-        difficulty=1 - clear, **dict(zip(AU_COLUMNS, map(float, e.aus))), **dict(zip(FACIAL_ACTION_COLUMNS, map(float, e.actions()))),
+        label=CLASSES.index(e.label), label_name=e.label, identity=person.seed, seed=seed,
+        intensity=e.intensity, mix=e.mix, difficulty=1 - clear,
+        **dict(zip(AU_COLUMNS, map(float, e.aus))), **dict(zip(FACIAL_ACTION_COLUMNS, map(float, e.actions()))),
         **{name: getattr(view, name) for name in ('yaw', 'pitch', 'roll', 'zoom')},
         **{f'light_{name}': value for name, value in asdict(light).items()},
         **{f'phenotype_{name}': value for name, value in person.phenotype.items()},
@@ -1276,9 +1297,12 @@ def render_faces(
     from importlib.metadata import version
     import pyarrow.parquet as pq
     if not str(out).endswith('.parquet'): raise OptionError(f"out '{out}': expected a path that ends in .parquet")
-    if not len(identities) or per_identity < shards: raise OptionError('nothing to render: identities or per_identity is too small')
+    if not len(identities): raise OptionError('identities: nobody to render')
+    if per_identity < shards: raise OptionError(f'per_identity {per_identity}: must be at least shards ({shards})')
     seeds = np.array_split(np.arange(start, start + per_identity), shards)
-    command = f'python -m ifer.synth --identities {identities[0]}:{identities[-1] + 1} --per_identity {per_identity} --start {start} --size {size} --shards {shards}'
+    options = dict(identities=f'{identities[0]}:{identities[-1] + 1}', per_identity=per_identity, start=start,
+                   size=size, shards=shards, quality=quality)
+    command = ' '.join(['python -m ifer.synth', *(f'--{name} {value}' for name, value in options.items())])
     metadata = dict(name='ifer_faces', version='1.0', licence='CC0-1.0', command=command, difficulty=repr(difficulty),
                     classes=','.join(CLASSES), **{p: version(p) for p in ('anny', 'vtk', 'numpy')})
     jobs = [(identity, [int(s) for s in part], quality) for part in seeds for identity in identities]
@@ -1288,7 +1312,8 @@ def render_faces(
         bar.update(len(found))
         if done % len(identities) == 0:
             paths.append(_shard_path(out, len(paths), shards))
-            with atomic_path(paths[-1]) as temporary: pq.write_table(_table(rows, metadata), temporary, compression='zstd', compression_level=19)
+            with atomic_path(paths[-1]) as temporary:
+                pq.write_table(_table(rows, metadata), temporary, compression='zstd', compression_level=19)
             rows = []
     bar.close()
     return paths
@@ -1342,13 +1367,15 @@ def train_plain_cnn(
     "Train the yardstick: AdamW, one cycle, mirrored and shifted images, label smoothing."
     seed_all(seed)
     device = get_device(device)
-    images, labels, model = images.to(device), torch.as_tensor(labels).long().to(device), PlainCNN(int(max(labels)) + 1).to(device)
-    steps = epochs*(len(images)//batch_size)
+    images, labels = images.to(device), torch.as_tensor(labels).long().to(device)
+    model = PlainCNN(int(labels.max()) + 1).to(device)
+    each = len(images)//batch_size
+    steps = epochs*each
     optimiser = torch.optim.AdamW(model.parameters(), lr, weight_decay=.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps)
     for step in progress(range(steps), desc='plain CNN', disable=not verbose):
-        if step % (steps//epochs) == 0: order = torch.randperm(len(images))
-        picked = order[(step % (steps//epochs))*batch_size:][:batch_size].to(device)
+        if step % each == 0: order = torch.randperm(len(images)).to(device)
+        picked = order[step % each*batch_size:][:batch_size]
         logits = model(_augment(images[picked]))
         loss = nn.functional.cross_entropy(logits, labels[picked], label_smoothing=.1)
         optimiser.zero_grad()
@@ -1364,7 +1391,8 @@ def main(
     "The command line of `render_faces`."
     import argparse
     parser = argparse.ArgumentParser(prog='python -m ifer.synth', description='Render faces with known expressions.')
-    add = lambda name, default, text, kind=int: parser.add_argument('--' + name, type=kind, default=default, help=f'{text} (default {default})')
+    def add(name, default, text, kind=int):
+        parser.add_argument(f'--{name}', type=kind, default=default, help=f'{text} (default {default})')
     parser.add_argument('--out', required=True, help='.parquet file to write')
     add('identities', range(400), 'persons, first:last+1', _span)
     add('per_identity', 14, 'images of each person')
