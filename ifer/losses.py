@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PERCEPTUAL', 'face_crop', 'w_norm_loss', 'bicubic_downsample', 'FeaturesConfig', 'FaceReading', 'FaceFeatures',
-           'PerceptualLoss', 'Similarity', 'IdentityLoss', 'FaceIdentityLoss', 'MoCoLoss', 'lsgan_d_loss',
-           'lsgan_g_loss', 'frozen', 'inversion_d_loss', 'inversion_g_loss', 'distribution_loss', 'ASITLoss',
-           'nonsaturating_d_loss', 'nonsaturating_g_loss', 'r1_penalty', 'PathLength']
+           'PerceptualLoss', 'Similarity', 'IdentityLoss', 'lsgan_d_loss', 'lsgan_g_loss', 'frozen', 'inversion_d_loss',
+           'inversion_g_loss', 'distribution_loss', 'ASITLoss', 'nonsaturating_d_loss', 'nonsaturating_g_loss',
+           'r1_penalty', 'PathLength']
 
 # %% ../nbs/20_losses.ipynb #95de30f1
 import os
@@ -20,17 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .checkpoints import add_pretrained
 from .config import CLASSES, Options, opt
 from .core import MissingFileError, ModelError, OptionError, closest
+from .identity import FACE_BOX
 
 # %% ../nbs/20_losses.ipynb #cb872294
 def face_crop(
-    x,  # images (B,C,H,W), aligned like FFHQ
-) -> torch.Tensor:  # (B,C,188/256 H,188/256 W)
+    x,  # square images (B,C,R,R), aligned like FFHQ
+) -> torch.Tensor:  # (B,C,188/256 R,188/256 R)
     "The square from forehead to chin: [35:223, 32:220] of a 256 px image (pSp, arXiv 2008.00951)."
-    height, width = x.shape[2:]
-    top, bottom = round(35 * height / 256), round(223 * height / 256)
-    left, right = round(32 * width / 256), round(220 * width / 256)
+    top, bottom, left, right = (round(edge * x.shape[-1] / 256) for edge in FACE_BOX)
     return x[:, :, top:bottom, left:right]
 
 # %% ../nbs/20_losses.ipynb #7503ca59
@@ -63,7 +63,7 @@ class _Ruler(nn.Module):
 
     def __init__(self, net):
         super().__init__()
-        self.net = net.requires_grad_(False)
+        self.net = net.requires_grad_(False).to(memory_format=torch.channels_last)
         self.eval()
 
     def train(self, mode=True):
@@ -148,17 +148,13 @@ class FaceFeatures(nn.Module):
         hidden, embedding = self.hidden(last), self.identity(last.mean((2, 3)))
         return FaceReading(self.aus(hidden), self.expression(hidden), F.normalize(embedding.float(), dim=1))
 
-    def embed(
-        self,
-        x,  # images (B,3,H,W) in [-1,1]
-    ) -> torch.Tensor:  # (B,embed_dim), unit length
-        "The identity embedding."
-        return self(x).embedding
-
     @property
     def channel_weights(self) -> list:
         "What a squared difference counts in each map."
         return list(self.config.layer_weights)
+
+# %% ../nbs/20_losses.ipynb #e8cb74a3
+add_pretrained(FaceFeatures, 'faces', FeaturesConfig)
 
 # %% ../nbs/20_losses.ipynb #97bb6898
 _BACKBONES = {'lpips-alex': 'AlexNet_Weights', 'lpips-vgg': 'VGG16_Weights', 'lpips-squeeze': 'SqueezeNet1_1_Weights'}
@@ -230,7 +226,6 @@ class PerceptualLoss(_Ruler):
     def _pretrained(kind):
         "The network with its published weights."
         if kind != 'faces': return _LPIPSFeatures(kind)
-        import ifer.checkpoints  # gives `from_pretrained`
         return FaceFeatures.from_pretrained('synth64')
 
     def features(
@@ -268,31 +263,7 @@ class Similarity(NamedTuple):
 
 
 class IdentityLoss(_Ruler):
-    "One minus the cosine of face embeddings (ArcFace, arXiv 1801.07698, as in pSp)."
-
-    def __init__(
-        self,
-        net,       # embedder: (B,3,size,size) in [-1,1] -> (B,D); it is frozen
-        size=112,  # px the embedder wants
-    ):
-        super().__init__(net)
-        self.size = size
-
-    def prepare(
-        self,
-        x,  # images (B,3,H,W) in [-1,1], aligned like FFHQ
-    ) -> torch.Tensor:  # (B,3,size,size)
-        "What the embedder sees: the face crop, pooled (where it is smaller than that: interpolated)."
-        x = face_crop(x)
-        if min(x.shape[2:]) >= self.size: return F.adaptive_avg_pool2d(x, self.size)
-        return F.interpolate(x, (self.size, self.size), mode='bilinear', align_corners=False)
-
-    def embed(
-        self,
-        x,  # images (B,3,H,W) in [-1,1]
-    ) -> torch.Tensor:  # (B,D), unit length
-        "The embeddings of images."
-        return F.normalize(self.net(self.prepare(x)).flatten(1).float(), dim=1)
+    "One minus the cosine of embeddings: of faces (ArcFace, arXiv 1801.07698, as in pSp), or of MoCo features."
 
     def compare(
         self,
@@ -302,10 +273,10 @@ class IdentityLoss(_Ruler):
     ) -> Similarity:
         "The loss and what the original logs beside it."
         with torch.no_grad():
-            wanted = self.embed(target)
-            given = wanted if source is None or source is target else self.embed(source)
-        got = self.embed(image)
-        cosines = dict(target=(got * wanted).sum(1), input=(got * given).sum(1).detach(), views=(wanted * given).sum(1))
+            wanted = self.net(target).float()
+            given = wanted if source is None or source is target else self.net(source).float()
+        got = self.net(image).float()
+        cosines = dict(target=(got * wanted).sum(1), input=(got * given).sum(1), views=(wanted * given).sum(1))
         improvement = (cosines['target'] - cosines['views']).mean().detach()
         return Similarity(1 - cosines['target'].mean(), improvement, {k: v.detach() for k, v in cosines.items()})
 
@@ -316,30 +287,6 @@ class IdentityLoss(_Ruler):
     ) -> torch.Tensor:
         "The loss."
         return self.compare(image, target).loss
-
-# %% ../nbs/20_losses.ipynb #c9d720bc
-class FaceIdentityLoss(IdentityLoss):
-    "One minus the cosine of the `faces` network's identity embeddings: what there is without IR-SE50."
-
-    def prepare(self, x): return x
-
-    def embed(
-        self,
-        x,  # images (B,3,H,W) in [-1,1]
-    ) -> torch.Tensor:  # (B,embed_dim), unit length
-        "The embeddings of images."
-        return self.net.embed(x).float()
-
-
-class MoCoLoss(IdentityLoss):
-    "One minus the cosine of MoCo ResNet-50 features, for images that are no faces (e4e, arXiv 2102.02766)."
-
-    def prepare(
-        self,
-        x,  # images (B,3,H,W) in [-1,1]
-    ) -> torch.Tensor:  # (B,3,224,224)
-        "What the network sees: the whole image, its nearest pixels."
-        return F.interpolate(x, (224, 224), mode='nearest')
 
 # %% ../nbs/20_losses.ipynb #078ca6f1
 def lsgan_d_loss(
@@ -424,8 +371,8 @@ class ASITLoss(nn.Module):
     def __init__(
         self,
         perceptual='faces',    # a `PerceptualLoss`, or the kind of one
-        identity=None,         # an `IdentityLoss`; needed when id_lambda > 0
-        moco=None,             # a `MoCoLoss`; needed when moco_lambda > 0
+        identity=None,         # an `IdentityLoss` of a `FaceEmbedder`; needed when id_lambda > 0
+        moco=None,             # an `IdentityLoss` of a `MoCoEmbedder`; needed when moco_lambda > 0
         l2_lambda=1.,          # mean squared difference
         lpips_lambda=.8,       # perceptual distance, whichever kind
         id_lambda=.1,          # identity

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['AUS', 'FACIAL_ACTIONS', 'EXPRESSIONS', 'AU_COLUMNS', 'FACIAL_ACTION_COLUMNS', 'SPLITS', 'au_matrix', 'Difficulty',
            'Expression', 'prototype', 'sample_expression', 'Person', 'sample_person', 'View', 'Light', 'sample_view',
-           'sample_light', 'ffhq_frame', 'subdivide', 'Part', 'cache_dir', 'FaceModel', 'smoothstep', 'value_noise',
-           'HeadMap', 'hair_height', 'wrinkle_maps', 'wrinkle_depths', 'Painter', 'Renderer', 'rotation', 'background',
+           'sample_light', 'ffhq_frame', 'Part', 'cache_dir', 'FaceModel', 'HeadMap', 'Painter', 'Renderer',
            'FaceSynth', 'describe', 'split_of', 'render_faces', 'PlainCNN', 'train_plain_cnn', 'main']
 
 # %% ../nbs/02_synth.ipynb #18694516
@@ -349,7 +348,7 @@ def _mean_over(incidence):
     return sp.diags(1/np.maximum(np.asarray(incidence.sum(1)).ravel(), 1)) @ incidence
 
 # %% ../nbs/02_synth.ipynb #a58e514d
-def subdivide(
+def _subdivide(
     quads,          # (F, 4) vertex numbers
     n,              # number of vertices
     linear=False,   # keep the shape (for texture coordinates) instead of smoothing it
@@ -409,8 +408,8 @@ class Part:
         used, uv_quads = _renumber(uv_quads)
         uv, self.matrix = uv[used], sp.identity(len(self.ids), format='csr')
         for _ in range(levels):
-            matrix, quads = subdivide(quads, self.matrix.shape[0])
-            uv_matrix, uv_quads = subdivide(uv_quads, len(uv), linear=True)
+            matrix, quads = _subdivide(quads, self.matrix.shape[0])
+            uv_matrix, uv_quads = _subdivide(uv_quads, len(uv), linear=True)
             self.matrix, uv = matrix @ self.matrix, uv_matrix @ uv
         self.matrix, self.smooth_triangles = self.matrix.astype(np.float32), _triangles(quads)
         pairs, corner = np.unique(np.stack([quads.ravel(), uv_quads.ravel()], 1), axis=0, return_inverse=True)
@@ -519,7 +518,7 @@ def _require_extra():
     "Import anny and vtk, quietly; say how to get them when they are not there."
     try:
         import scipy.sparse, vtk, warp  # noqa: F401
-        warp.config.quiet = True
+        warp.config.log_level = 40  # errors
         import anny
     except ImportError as e:
         raise IferError(f"rendering faces needs '{e.name}': pip install ifer[synth] (the shipped faces do not)") from e
@@ -589,8 +588,10 @@ class FaceModel:
         vertices[self.TONGUE] += shift + np.float32([0, .004, -.004])
         return vertices
 
-    def landmarks(self, vertices):
-        "Centres of the eyes (2, 3) and corners of the mouth (2, 3)."
+    def landmarks(self,
+        vertices,  # (V, 3)
+    ) -> tuple:    # centres of the eyes (2, 3), corners of the mouth (2, 3)
+        "The points that a face is aligned by."
         eyes = np.stack([vertices[self.LEFT_EYE].mean(0), vertices[self.RIGHT_EYE].mean(0)])
         return eyes, vertices[self.MOUTH_CORNERS]
 
@@ -598,7 +599,7 @@ class FaceModel:
 _HELPERS = ('helper-l-eye', 'helper-r-eye', 'helper-tongue', 'helper-upper-teeth', 'helper-lower-teeth')
 
 # %% ../nbs/02_synth.ipynb #85249d7b
-def smoothstep(
+def _smoothstep(
     x,  # array
     a,  # where the result is 0
     b,  # where it is 1; it may be below a
@@ -608,7 +609,7 @@ def smoothstep(
     return t*t*(3 - 2*t)
 
 
-def value_noise(
+def _value_noise(
     points,     # (..., 3) positions
     frequency,  # lattice cells per unit
     rng,        # numpy Generator
@@ -648,7 +649,7 @@ class HeadMap:
         points = self._positions()
         self.points = points - np.array([0, 0, self.eye_z])               # heights are over the eyes from here on
         self.x, self.y, self.z = np.moveaxis(self.points, -1, 0)
-        self.side, self.front = abs(self.x), smoothstep(self.y, -.02, -.06)
+        self.side, self.front = abs(self.x), _smoothstep(self.y, -.02, -.06)
         self.lips, self.ears = self._mask('lips'), self._mask('ears')
 
     def _positions(self):
@@ -684,7 +685,9 @@ class HeadMap:
         u, v = np.where(outside, .015, u), np.where(outside, .85 - .8*np.clip(depth, 0, 1), v)
         return np.stack([np.where(mouth, .015, u), np.where(mouth, .97, v)], 1).astype(np.float32)
 
-    def at_points(self, field):
+    def at_points(self,
+        field,       # (H, W)
+    ) -> np.ndarray: # (P,)
         "A field of the texture, read at the body's points."
         height, width = self.shape
         u, v = np.clip(self.uv(), 0, .999).T
@@ -700,7 +703,7 @@ class HeadMap:
         return np.unique(quads.ravel()[inside & (self.lips[self.shape[0] - 1 - row, column] > .5)])
 
 # %% ../nbs/02_synth.ipynb #000780d7
-def hair_height(
+def _hair_height(
     points,  # (..., 3) on the template, heights over the eyes
 ) -> np.ndarray:
     "How far inside the hair a point is, in metres (negative: bare skin)."
@@ -716,7 +719,7 @@ def _ridge(x, centre, width, power=2):
     return np.exp(-(abs(x - centre)/width)**power)
 
 # %% ../nbs/02_synth.ipynb #94f72a82
-def wrinkle_maps(
+def _wrinkle_maps(
     head,  # HeadMap
 ) -> dict: # name -> (H, W) in [0, 1]
     "Where the skin folds."
@@ -729,14 +732,14 @@ def wrinkle_maps(
         forehead=lines(z + 2.2*x*x, .042, .011, .0014)*_ridge(x, 0, .038, 4)*front,
         glabella=_ridge(side - .12*(z - .02), .0085, .0015)*_ridge(z, .020, .011, 4)*front,
         bridge=lines(z - .25*side, -.004, -.0055, .0011)*_ridge(x, 0, .016, 4)*front,
-        nasolabial=_ridge(fold, 0, .0024)*smoothstep(z, -.094, -.075)*smoothstep(z, -.040, -.052)*front,
-        crow=smoothstep(np.cos(9*angle), .5, 1)*smoothstep(radius, .004, .008)*smoothstep(radius, .022, .014)
-             *(abs(angle) < .9)*smoothstep(side, eye + .014, eye + .020),
+        nasolabial=_ridge(fold, 0, .0024)*_smoothstep(z, -.094, -.075)*_smoothstep(z, -.040, -.052)*front,
+        crow=_smoothstep(np.cos(9*angle), .5, 1)*_smoothstep(radius, .004, .008)*_smoothstep(radius, .022, .014)
+             *(abs(angle) < .9)*_smoothstep(side, eye + .014, eye + .020),
         undereye=_ridge(ring, 1, .09)*(z < -.006)*front)
     return {name: np.clip(field, 0, 1).astype(np.float32) for name, field in maps.items()}
 
 
-def wrinkle_depths(
+def _wrinkle_depths(
     aus,    # (17,) action units
     aging,  # 0 to 1
 ) -> dict:  # name -> darkening
@@ -756,11 +759,11 @@ class Painter:
     ):
         from scipy.ndimage import gaussian_filter, maximum_filter
         self.head, width = head, head.shape[1]
-        self.wrinkles = wrinkle_maps(head)
-        self.hair = np.where(head.ears > .5, -1, hair_height(head.points))
+        self.wrinkles = _wrinkle_maps(head)
+        self.hair = np.where(head.ears > .5, -1, _hair_height(head.points))
         near_ear = gaussian_filter(maximum_filter(head.ears, width//34), width/170).clip(0, 1)
         mesh = head.mesh_points - np.array([0, 0, head.eye_z])
-        self.mesh_hair = hair_height(mesh)
+        self.mesh_hair = _hair_height(mesh)
         self.mesh_ear = head.at_points(near_ear)*(head.body.uv[:, 0] >= head.BOX[0, 0])
         self._areas()
 
@@ -772,23 +775,25 @@ class Painter:
         ball = head.model.template[head.model.LEFT_EYE]
         ball = ball[ball[:, 1] < head.eye_y + .002] - [0, 0, head.eye_z]
         gap = np.minimum(cKDTree(ball).query(np.stack([side, y, z], -1), distance_upper_bound=.02)[0], .02)
-        self.lid = _ridge(gap, 0, .0032)*front*(.35 + .65*smoothstep(z, -.002, .003))
+        self.lid = _ridge(gap, 0, .0032)*front*(.35 + .65*_smoothstep(z, -.002, .003))
         self.socket = np.exp(-((side - eye)/.024)**2 - (z/.016)**2)*front
         self.cheek = np.exp(-((side - .042)/.020)**2 - ((z + .045)/.018)**2)*front
         self.nose = np.exp(-(head.x/.014)**2 - ((z + .045)/.014)**2)*front
-        jaw = smoothstep(z, -.042, -.088)*smoothstep(y, -.015, -.075)*smoothstep(z, -.160, -.120)
-        centre = smoothstep(side, .034, .020)
-        lip = smoothstep(z, -.048, -.053)*smoothstep(z, -.072, -.066)*smoothstep(side, .030, .018)*front
+        jaw = _smoothstep(z, -.042, -.088)*_smoothstep(y, -.015, -.075)*_smoothstep(z, -.160, -.120)
+        centre = _smoothstep(side, .034, .020)
+        lip = _smoothstep(z, -.048, -.053)*_smoothstep(z, -.072, -.066)*_smoothstep(side, .030, .018)*front
         self.beards = dict(full=np.maximum(jaw*front, lip), goatee=jaw*centre*front + lip*.6, moustache=lip, none=0*lip)
 
-    def brow(self, person):
-        "(H, W): opacity of the brows."
+    def brow(self,
+        person,      # Person
+    ) -> np.ndarray: # (H, W) in [0, 1]
+        "Opacity of the brows."
         head = self.head
         t = (head.side - person.brow_start)/(person.brow_end - person.brow_start)
         rise, fall = np.sin(np.pi*np.clip(.8*t, 0, 1)), np.clip(t - .55, 0, 1)
         height = person.brow_height + person.brow_arch*rise - person.brow_slope*fall
         width = person.brow_width*(1 - .65*np.clip(t, 0, 1)**1.5)
-        ends = smoothstep(t, -.08, .06)*smoothstep(t, 1.08, .9)
+        ends = _smoothstep(t, -.08, .06)*_smoothstep(t, 1.08, .9)
         return _ridge(head.z, height, width, 3)*ends*head.front
 
     def skin(self,
@@ -796,13 +801,13 @@ class Painter:
     ) -> np.ndarray: # (H, W, 3) in [0, 1]
         "The head's texture at rest."
         head, rng = self.head, make_rng('skin', person.seed)
-        coarse, middle, fine = (value_noise(head.points, f, rng) for f in (60, 220, 700))
+        coarse, middle, fine = (_value_noise(head.points, f, rng) for f in (60, 220, 700))
         skin = np.asarray(person.skin, np.float32)
         t = skin*(1 + .040*coarse + .022*middle + .022*fine)[..., None]
         red = np.array([.10, -.07, -.06], np.float32)*skin.mean()
         t = t + (person.blush*(self.cheek + .7*self.nose + .6*head.ears))[..., None]*red
         t = t*(1 - .08*self.socket - (.03 + .12*person.aging)*self.wrinkles['undereye'])[..., None]
-        spots = person.freckles*smoothstep(value_noise(head.points, 420, rng), .45, .75)*(self.cheek + self.nose)
+        spots = person.freckles*_smoothstep(_value_noise(head.points, 420, rng), .45, .75)*(self.cheek + self.nose)
         t = t*(1 - spots[..., None]*np.array([.25, .40, .45], np.float32))
         t = _blend(t, t*np.asarray(person.lips, np.float32), head.lips)
         t = self._beard(t, person, middle, fine)
@@ -814,14 +819,14 @@ class Painter:
 
     def _beard(self, t, person, middle, fine):
         "A beard, ragged at its edge."
-        cover = smoothstep(self.beards[person.beard_style] + .10*middle + .08*fine, .10, .90)*(1 - self.head.lips)
+        cover = _smoothstep(self.beards[person.beard_style] + .10*middle + .08*fine, .10, .90)*(1 - self.head.lips)
         color = .65*np.asarray(person.hair) + .12*np.asarray(person.skin)
         return _blend(t, color, person.beard*cover*(.80 + .20*fine)*(self.beards[person.beard_style] > .02))
 
     def _scalp(self, t, person, coarse, middle, fine, rng):
         "Hair on the head, in strands."
-        cover = smoothstep(self.hair - person.hairline + .004*middle + .002*fine, -.004, .006)*.97
-        strands = value_noise(self.head.points*np.array([1., .25, .25]), 500, rng)
+        cover = _smoothstep(self.hair - person.hairline + .004*middle + .002*fine, -.004, .006)*.97
+        strands = _value_noise(self.head.points*np.array([1., .25, .25]), 500, rng)
         color = np.asarray(person.hair, np.float32)*(1 + .28*strands + .10*coarse)[..., None]
         return t + (color - t)*cover[..., None]
 
@@ -829,7 +834,7 @@ class Painter:
         "The column of texels for what has no place in the map: neck and shirt by height, and the inside of the mouth."
         height, width = self.head.shape
         below = (np.arange(height)/height - .15)/.8*(self.head.eye_z - self.head.model.FLOOR)
-        shirt = smoothstep(below, person.collar - .002, person.collar + .002)[:, None]
+        shirt = _smoothstep(below, person.collar - .002, person.collar + .002)[:, None]
         column = np.asarray(person.skin)*(1 - shirt) + np.asarray(person.shirt)*shirt
         t[:, :width//32] = column[:, None]
         t[:height//10, :width//32] = (.17, .055, .05)
@@ -842,7 +847,7 @@ class Painter:
         strength=1., # of the wrinkles
     ) -> np.ndarray: # (H, W, 3) uint8
         "The texture with the wrinkles of an expression."
-        depths = wrinkle_depths(aus, person.aging)
+        depths = _wrinkle_depths(aus, person.aging)
         shade = sum(np.float32(strength*depth)*self.wrinkles[name] for name, depth in depths.items())
         return (skin*(1 - np.clip(shade, 0, .7))[..., None]*255 + .5).astype(np.uint8)
 
@@ -854,24 +859,29 @@ class Painter:
         y, x = (np.mgrid[:n, :n] - n/2 + .5)/(n/2)
         radius, angle = np.hypot(x, y), np.arctan2(y, x)
         rays = np.interp(angle, np.linspace(-np.pi, np.pi, 48), make_rng('iris', person.seed).uniform(-1, 1, 48))
-        iris = np.asarray(person.iris)*(1 + .25*rays)[..., None]*(1 - .5*smoothstep(radius, .32, .40))[..., None]
+        iris = np.asarray(person.iris)*(1 + .25*rays)[..., None]*(1 - .5*_smoothstep(radius, .32, .40))[..., None]
         t = np.full((n, n, 3), .84)*np.array([1, .97, .95])
-        t = t + (iris - t)*smoothstep(radius, .40, .36)[..., None]
-        t = t*(1 - .98*smoothstep(radius, .17, .13))[..., None]
-        return (t*(1 - .35*smoothstep(radius, .75, 1.1))[..., None]*255 + .5).astype(np.uint8)
+        t = t + (iris - t)*_smoothstep(radius, .40, .36)[..., None]
+        t = t*(1 - .98*_smoothstep(radius, .17, .13))[..., None]
+        return (t*(1 - .35*_smoothstep(radius, .75, 1.1))[..., None]*255 + .5).astype(np.uint8)
 
-    def hair_texture(self, person, n=128):
-        "(n, n, 3) uint8: strands of long hair, darker towards the neck."
+    def hair_texture(self,
+        person,  # Person
+        n=128,   # px
+    ) -> np.ndarray:  # (n, n, 3) uint8
+        "Strands of long hair, darker towards the neck."
         y, x = np.mgrid[:n, :n]/n
         points = np.stack([x, .12*y + .03*np.sin(7*y), 0*x], -1)
         rng = make_rng('strands', person.seed)
-        shade = 1 + .30*value_noise(points, 60, rng) + .15*value_noise(points, 20, rng) - .25*y
+        shade = 1 + .30*_value_noise(points, 60, rng) + .15*_value_noise(points, 20, rng) - .25*y
         return (np.clip(np.asarray(person.hair)*shade[..., None], 0, 1)*255 + .5).astype(np.uint8)
 
-    def relief(self, person):
-        "How far hair lifts each smooth vertex of the body."
+    def relief(self,
+        person,  # Person
+    ):           # (smooth vertices,) metres, None on a bald head
+        "How far hair lifts the body's surface."
         if person.hair_style == 'bald': return None
-        lift = person.hair_thickness*smoothstep(self.mesh_hair - person.hairline, -.002, .02)*(1 - self.mesh_ear)
+        lift = person.hair_thickness*_smoothstep(self.mesh_hair - person.hairline, -.002, .02)*(1 - self.mesh_ear)
         out = np.zeros(self.head.body.matrix.shape[0], np.float32)
         out[self.head.body.vertex] = lift
         return out
@@ -959,9 +969,19 @@ class Renderer:
         self.textures[name] = texture
         actor.SetTexture(texture)
 
-    def show(self, name, visible): self.actors[name][0].SetVisibility(visible)
+    def show(self,
+        name,     # of the mesh
+        visible,  # bool
+    ):
+        "Show or hide a mesh."
+        self.actors[name][0].SetVisibility(visible)
 
-    def tint(self, name, color): self.actors[name][0].GetProperty().SetColor(*color)
+    def tint(self,
+        name,   # of the mesh
+        color,  # RGB in [0, 1]
+    ):
+        "Set the colour of a mesh without texture."
+        self.actors[name][0].GetProperty().SetColor(*color)
 
     def lights(self,
         light,  # Light
@@ -1006,18 +1026,23 @@ class Renderer:
         return vtk_to_numpy(pixels).reshape(self.size, self.size, 4)[::-1].copy()
 
 # %% ../nbs/02_synth.ipynb #20cd6b0e
-def rotation(
+def _rotation(
     view,  # View
 ) -> np.ndarray:  # (3, 3)
     "Turn of the head: yaw, then pitch, then roll."
     yaw, pitch, roll = np.deg2rad([view.yaw, view.pitch, view.roll])
-    turn = lambda c, s, i, j: np.array([[{(i, i): c, (j, j): c, (i, j): -s, (j, i): s}.get((a, b), float(a == b))
-                                         for b in range(3)] for a in range(3)])
-    about = lambda angle, i, j: turn(np.cos(angle), np.sin(angle), i, j)
-    return about(roll, 2, 0) @ about(pitch, 1, 2) @ about(yaw, 0, 1)
+    return _turn(roll, 2, 0) @ _turn(pitch, 1, 2) @ _turn(yaw, 0, 1)
 
 
-def background(
+def _turn(angle, i, j):
+    "Rotation by `angle` from axis i towards axis j."
+    matrix = np.eye(3)
+    matrix[[i, j], [i, j]] = np.cos(angle)
+    matrix[i, j], matrix[j, i] = -np.sin(angle), np.sin(angle)
+    return matrix
+
+
+def _background(
     rng,   # numpy Generator
     size,  # px
 ) -> np.ndarray:  # (size, size, 3)
@@ -1025,10 +1050,10 @@ def background(
     y, x = np.mgrid[:size, :size]/size - .5
     mild = lambda: rng.uniform(.10, .85) + rng.normal(0, .05, 3)
     angle, first, last = rng.uniform(0, 2*np.pi), mild(), mild()
-    out = first + (last - first)*smoothstep(x*np.cos(angle) + y*np.sin(angle), -.5, .5)[..., None]
+    out = first + (last - first)*_smoothstep(x*np.cos(angle) + y*np.sin(angle), -.5, .5)[..., None]
     for _ in range(rng.integers(0, 7)):
         cx, cy, radius, soft, flat = rng.uniform([-.5, -.5, .08, .2, .5], [.5, .5, .35, .6, 1.5])
-        blob = smoothstep(np.hypot(x - cx, (y - cy)*flat), radius, radius*soft)[..., None]
+        blob = _smoothstep(np.hypot(x - cx, (y - cy)*flat), radius, radius*soft)[..., None]
         out = out + (mild() - out)*blob*rng.uniform(.2, .6)
     return out.clip(0, 1)
 
@@ -1126,7 +1151,7 @@ class FaceSynth:
         "RGBA picture (n, n, 4) in [0, 1]."
         pivot = np.float32([0, .06, 0])
         eyes, mouth = self.landmarks
-        turn, eye = rotation(view).astype(np.float32), eyes.mean(0)
+        turn, eye = _rotation(view).astype(np.float32), eyes.mean(0)
         pose = lambda points: ((points - eye - pivot) @ turn.T + pivot).astype(np.float32)
         vertices = pose(self.mesh(expression.actions()))
         for name, part in self.parts.items():
@@ -1153,7 +1178,7 @@ class FaceSynth:
         view, light = view or sample_view(rng('view'), self.difficulty), light or sample_light(rng('light'))
         picture = _expose(self._draw(person, expression, view, light))
         small = picture.reshape(self.size, self.supersampling, self.size, self.supersampling, 4).mean((1, 3))
-        out = small[..., :3] + (1 - small[..., 3:])*background(rng('background'), self.size)
+        out = small[..., :3] + (1 - small[..., 3:])*_background(rng('background'), self.size)
         out = out.clip(0, 1)**light.gamma*light.exposure
         noise = rng('grain')
         if grain: out = out + noise.normal(0, 1, out.shape)*noise.uniform(.002, self.difficulty.grain)
@@ -1174,7 +1199,7 @@ class FaceSynth:
 # %% ../nbs/02_synth.ipynb #533be46a
 def _teeth_texture(white, n=64):
     "(2, n, 3) uint8: the back teeth lie in the dark of the cheeks, so no white shows at the corners of the mouth."
-    shade = smoothstep(np.arange(n)/(n - 1), .80, .40)
+    shade = _smoothstep(np.arange(n)/(n - 1), .80, .40)
     color = np.array([.17, .055, .05]) + (white*np.array([1., .96, .88]) - np.array([.17, .055, .05]))*shade[:, None]
     return (np.stack([color, color])*255 + .5).astype(np.uint8)
 
