@@ -133,7 +133,8 @@ def to_input(
     from ifer.data import to_images
     if isinstance(x, torch.Tensor):
         if tuple(x.shape[-2:]) != (config.size, config.size):
-            raise ModelError(f'images: expected {config.size}x{config.size} px, got shape {tuple(x.shape)}; use to_images(x, {config.size})')
+            raise ModelError(f'images: expected {config.size}x{config.size} px, got shape {tuple(x.shape)}; '
+                             f'use to_images(x, {config.size})')
         if config.in_chans != 3: return x.to(device)
     return to_images(x, config.size).to(device)
 

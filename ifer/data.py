@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'load_image', 'to_images', 'to_uint8', 'to_pil', 'ImageSet', 'FaceSet', 'load_parquet', 'load_faces',
-           'load_folder', 'load_dataset', 'overlap', 'RandomFlip', 'ifer_transforms', 'EpochSampler', 'Batch',
-           'train_loader', 'batches']
+           'load_folder', 'load_dataset', 'train_and_val', 'overlap', 'RandomFlip', 'ifer_transforms', 'EpochSampler',
+           'Batch', 'train_loader', 'batches']
 
 # %% ../nbs/03_data.ipynb #c9d6a422
 import copy
@@ -456,6 +456,17 @@ def load_dataset(
     if name == 'faces': return load_faces(split, size, root)
     if root is None: raise OptionError("data set 'folder' needs root, the folder with the images")
     return load_folder(root, split, size)
+
+# %% ../nbs/03_data.ipynb #f5a8e4f4
+def train_and_val(
+    name,       # 'faces' or 'folder'
+    root=None,  # the folder, with train/ and val/
+    size=64,    # side of the pictures, px
+    extra='',   # extra renders for the training split of 'faces'
+) -> tuple:     # (train, val)
+    "Training and validation split of the data set called `name`."
+    if name == 'faces': return load_faces('train', size, extra or None), load_faces('val', size)
+    return tuple(load_dataset(name, root or None, split, size) for split in ('train', 'val'))
 
 # %% ../nbs/03_data.ipynb #415c290d
 def overlap(

@@ -244,7 +244,8 @@ class Encoder(nn.Module):
         if self.config.feature_branch: self.convs = nn.ModuleList(nn.Conv2d(c, width, 1) for c in dims[:3])
         self.last_block = nn.Conv2d(dims[3], self.config.structure_width, 3, 2 if size == 256 else 1, 1)
         sides = [size // 16] * MIDDLE + [size // 8] * (FINE - MIDDLE) + [size // 4] * self.config.n_styles
-        self.styles = nn.ModuleList(StyleHead(width, side, self.config.style_dim) for side in sides[:self.config.n_styles])
+        sides = sides[:self.config.n_styles]
+        self.styles = nn.ModuleList(StyleHead(width, side, self.config.style_dim) for side in sides)
         for name, conv in _laterals(self.config).items(): self.add_module(name, conv)
 
     def forward(self,
@@ -255,14 +256,16 @@ class Encoder(nn.Module):
         "Codes, structure code and features of images."
         _check_input(self, x, features)
         c1, c2, c3, x = _taps(self, x, structure)
-        codes = [code for heads, p in zip(_groups(self.styles), _pyramid(self, (c3, c2, c1))) for code in _run_heads(heads, p)]
+        pyramid = _pyramid(self, (c3, c2, c1))
+        codes = [code for heads, p in zip(_groups(self.styles), pyramid) for code in _run_heads(heads, p)]
         maps = [F.leaky_relu(conv(c), .01) for conv, c in zip(self.convs, (c1, c2, c3))] if features else None
         return Encoding(torch.stack(codes, 1), _structure(self, x) if structure else None, maps)
 
     def structure_parameters(self):
         "The parameters that the structure code alone depends on."
         stages = self.backbone.stages
-        for module in (stages[2].global_block, stages[2].blocks, stages[3], self.positions[3], self.last_block): yield from module.parameters()
+        modules = stages[2].global_block, stages[2].blocks, stages[3], self.positions[3], self.last_block
+        for module in modules: yield from module.parameters()
 
 # %% ../nbs/11_encoder.ipynb #eb0b242a
 def _structure(
@@ -289,14 +292,16 @@ def _check_input(encoder, x, features):
         got = f'{x.dtype} {tuple(x.shape)}' if isinstance(x, torch.Tensor) else type(x).__name__
         raise ModelError(f'encoder: expected float images (B,{",".join(map(str, want))}) in [-1,1], got {got}; '
                          f'to_images(x, {want[1]}) makes them')
-    if features and not encoder.config.feature_branch: raise ModelError('encoder: features asked for, but it has no feature branch; build it with feature_branch=True')
+    if features and not encoder.config.feature_branch:
+        raise ModelError('encoder: features asked for, but it has no feature branch; build it with feature_branch=True')
 
 # %% ../nbs/11_encoder.ipynb #41e94cf7
 _RENAMES = [(re.compile(pattern), name) for pattern, name in (
     (r'backbone\.stem\.conv1\.', 'patch_embed.proj.'),
     (r'backbone\.stem\.down\.', 'patch_embed.conv_down.'),
     (r'backbone\.stages\.(\d+)\.downsample\.', lambda m: f'levels.{int(m[1]) - 1}.downsample.'),
-    (r'backbone\.stages\.(\d+)\.global_block\.blocks\.conv(\d+)\.', lambda m: f'levels.{m[1]}.to_q_global.{int(m[2]) - 1}.conv.'),
+    (r'backbone\.stages\.(\d+)\.global_block\.blocks\.conv(\d+)\.',
+     lambda m: f'levels.{m[1]}.to_q_global.{int(m[2]) - 1}.conv.'),
     (r'backbone\.stages\.', 'levels.'),
     (r'positions\.0\.', 'patch_embed.conv_down.'),
     (r'positions\.(\d+)\.', lambda m: f'levels.{int(m[1]) - 1}.downsample.'),

@@ -64,7 +64,8 @@ class IFER(FeatureModulation):
         classes=CLASSES,  # names of the classes
     ):
         "A recogniser that starts from an inversion network's encoder; modulation and head are new."
-        model = cls(IFERConfig(encoder=asit.config.encoder.replace(feature_branch=False), classes=classes, numerics=asit.config.numerics))
+        encoder = asit.config.encoder.replace(feature_branch=False)
+        model = cls(IFERConfig(encoder=encoder, classes=classes, numerics=asit.config.numerics))
         state = asit.encoder.state_dict()
         model.feature_model.load_state_dict({k: v for k, v in state.items() if not k.startswith('convs.')})
         return model

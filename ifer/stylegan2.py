@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EqualLinear', 'MappingNetwork', 'Blur', 'Downsample', 'Upsample', 'ModulatedConv2d', 'StyledConv', 'ToRGB',
-           'Synthesis', 'Generator', 'mix_styles', 'DiscriminatorBody', 'minibatch_stddev', 'Discriminator']
+           'Synthesis', 'Generator', 'cross_over', 'DiscriminatorBody', 'minibatch_stddev', 'Discriminator']
 
 # %% ../nbs/10_stylegan2.ipynb #15c64bf4
 import math
@@ -362,7 +362,7 @@ class Generator(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 # %% ../nbs/10_stylegan2.ipynb #dc21bfbc
-def mix_styles(
+def cross_over(
     a,      # w (B,D) or codes (B,n,D) for the first layers
     b,      # the same for the others
     index,  # number of codes from `a`
