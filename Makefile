@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
-DEMO ?= # e.g. make demo DEMO="-p seconds 10"
+DEMO ?= -p train_steps 60
 WORKERS ?= 2
 
 .PHONY: demo test test-slow test-synth readme docs export clean hooks
