@@ -151,7 +151,7 @@ def read_yaml(
     import yaml
     if not config: return {}
     path = Path(config)
-    if not path.exists():
+    if not path.is_file():
         try: path = asset(path.name if path.suffix else f'{path.name}.yml', 'configs')
         except FileNotFoundError: raise OptionError(f"config '{config}': no such file, and no shipped recipe of that name") from None
     try: values = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
