@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
-DEMO ?= -p train_steps 60
+DEMO ?= -p train_steps 120
 WORKERS ?= 2
 
 .PHONY: demo test test-slow test-synth readme docs export clean hooks

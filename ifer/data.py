@@ -515,9 +515,16 @@ def ifer_transforms(
     from timm.data import create_transform
     common = dict(input_size=(3, size, size), is_training=train, mean=(.5,)*3, std=(.5,)*3)
     if not train: return _PILAugment(create_transform(**common, interpolation='bicubic', crop_pct=crop_pct))
-    return _PILAugment(create_transform(
+    return _PILAugment(_keep_a_bit(create_transform(
         **common, scale=scale, ratio=ratio, hflip=hflip, color_jitter=color_jitter, auto_augment=aa or None,
-        re_prob=reprob, re_mode='pixel', interpolation='random'))
+        re_prob=reprob, re_mode='pixel', interpolation='random')))
+
+
+def _keep_a_bit(transform):
+    "timm's strongest posterisation keeps 0 bits a channel, which Pillow refuses: keep 1."
+    for op in (op for t in transform.transforms for op in getattr(t, 'ops', ()) if op.name.startswith('Posterize')):
+        op.aug_fn = lambda image, bits, f=op.aug_fn, **kwargs: f(image, max(1, bits), **kwargs)
+    return transform
 
 # %% ../nbs/03_data.ipynb #7fe7b840
 class EpochSampler:
