@@ -19,7 +19,7 @@ demo: $(VENV)/installed  ## faces inverted, expressions recognised: outputs/demo
 	$(BIN)/jupyter nbconvert --to html outputs/demo/demo.ipynb
 
 test: $(VENV)/installed  ## every notebook, but for the slow, cuda and synth cells
-	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --n_workers $(WORKERS) --timing
+	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --n_workers $(WORKERS) --do_print --timing
 
 test-slow: $(VENV)/installed
 	PATH=$(BIN):$$PATH nbdev_test --flags slow --n_workers 1 --timing

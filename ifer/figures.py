@@ -164,7 +164,8 @@ def _series(records, x):
     for record in records:
         for key, value in record.items():
             if key in _CLOCKS or type(value) not in (int, float) or x not in record: continue
-            xs, ys = panels.setdefault(key.split('/')[-1], {}).setdefault(key, ([], []))
+            name = f"{record['split']}/{key}" if 'split' in record else key
+            xs, ys = panels.setdefault(key.split('/')[-1], {}).setdefault(name, ([], []))
             xs.append(record[x]); ys.append(value)
     return panels
 
