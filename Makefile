@@ -22,11 +22,11 @@ test: $(VENV)/installed  ## every notebook, but for the slow, cuda and synth cel
 	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --n_workers $(WORKERS) --do_print --timing
 
 test-slow: $(VENV)/installed
-	PATH=$(BIN):$$PATH nbdev_test --flags slow --n_workers 1 --timing
+	PATH=$(BIN):$$PATH nbdev_test --flags slow --n_workers 1 --do_print --timing
 
 test-synth: $(VENV)/installed
 	$(BIN)/pip install -q -e '.[synth]'
-	PATH=$(BIN):$$PATH nbdev_test --flags synth --path nbs/02_synth.ipynb --n_workers 0
+	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --flags synth --path nbs/02_synth.ipynb --n_workers 0
 
 export: $(VENV)/installed  ## nbs/ -> ifer/
 	PATH=$(BIN):$$PATH; nbdev_export && nbdev_clean
