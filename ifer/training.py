@@ -267,7 +267,7 @@ class Validation(Callback):
 
 # %% ../nbs/22_training.ipynb #a3f5f68d
 class Pictures(Callback):
-    "Every `image_interval` steps, a picture in `images/` and on TensorBoard."
+    "Every `image_interval` steps, a picture in `images/`."
     order = 50
     def after_step(self, loop):
         if not loop.due(loop.options.image_interval): return
