@@ -15,7 +15,7 @@ import torch
 from .asit import ASIT
 from .checkpoints import Generator
 from .config import ASITConfig, DiscriminatorConfig, RunOptions, opt, run_main
-from .core import MissingFileError
+from .core import MissingFileError, OptionError
 from .data import RandomFlip, train_and_val, train_loader
 from .discriminator import InversionDiscriminator
 from .identity import embedder_from_state
@@ -87,6 +87,9 @@ def recentre(
     return asit
 
 # %% ../nbs/31_train_asit.ipynb #ca25db46
+_SWITCHES = ('start_from_latent_avg', 'learn_in_w', 'use_struct')  # what an ASIT is made with, and stays
+
+
 def new_asit(
     options,    # `TrainASIT`
     generator,  # a `Generator`, or None for an untrained one
@@ -95,7 +98,7 @@ def new_asit(
     o, config = options, ASITConfig.preset(options.preset)
     g = generator.config if generator else config.generator
     encoder = config.encoder.replace(n_styles=1 if o.learn_in_w else g.n_styles, style_dim=g.style_dim, structure_width=g.channels(4))
-    switches = {k: getattr(o, k) for k in ('start_from_latent_avg', 'learn_in_w', 'use_struct')}
+    switches = {k: getattr(o, k) for k in _SWITCHES}
     return ASIT(config.replace(generator=g, encoder=encoder, **switches))
 
 
@@ -109,6 +112,9 @@ def initial_asit(
         asit = new_asit(o, generator)
         return asit.load_generator(generator or asit.decoder)
     asit = ASIT.from_pretrained(o.checkpoint_path)
+    for name in _SWITCHES:
+        if getattr(o, name) != getattr(asit.config, name):
+            raise OptionError(f"option '{name}': {o.checkpoint_path} was made with {getattr(asit.config, name)}; pass that, or leave out checkpoint_path")
     if generator:
         recentre(asit, generator.mean_latent())
         asit.load_generator(generator)
