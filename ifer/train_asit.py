@@ -210,8 +210,6 @@ class ASITTraining(Training):
         with self.accelerator.autocast(): again = self.asit.invert(x).image.float()
         return image_grid(torch.cat([x, again]).clamp(-1, 1).cpu(), nrow=14)
 
-    def data_info(self): return {s.split: dict(images=len(s), digest=s.digest) for s in (self.train_set, self.val_set)}
-
 
 def train_asit(
     options,  # `TrainASIT`

@@ -189,8 +189,6 @@ class FeatureTraining(Training):
         x = self.val_set.images(slice(self.options.val_images or None), self.device)
         return feature_metrics(read_faces(self.faces, x, self.options.test_batch_size), self.val_truth)
 
-    def data_info(self): return {s.split: dict(images=len(s), digest=s.digest) for s in (self.train_set, self.val_set)}
-
 
 def train_features(
     options,  # `TrainFeatures`

@@ -167,8 +167,6 @@ class GeneratorTraining(Training):
         from ifer.figures import image_grid
         return image_grid(torch.cat([x, again, samples]).clamp(-1, 1).cpu(), nrow=8)
 
-    def data_info(self): return {s.split: dict(images=len(s), digest=s.digest) for s in (self.train_set, self.val_set)}
-
 
 def train_generator(
     options,  # `TrainGenerator`

@@ -132,8 +132,6 @@ class IFERTraining(Training):
         part = self.val_set.select(torch.linspace(0, len(self.val_set) - 1, min(n, len(self.val_set))).long().numpy())
         return recognise(self.ifer, part.images(device=self.device), part.labels, describe(part), self.options.test_batch_size).values
 
-    def data_info(self): return {s.split: dict(images=len(s), digest=s.digest) for s in (self.train_set, self.val_set)}
-
 
 def train_ifer(
     options,  # `TrainIFER`

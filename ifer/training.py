@@ -15,6 +15,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -87,7 +88,20 @@ class Training:
 
     def picture(self): "A PIL image of what the networks do now, or None."; return None
 
-    def data_info(self) -> dict: "What the run trained on: sizes and digests."; return {}
+    def data_info(self) -> dict:
+        "What the run trained on: sizes and digests of `train_set` and `val_set`."
+        sets = (getattr(self, name, None) for name in ('train_set', 'val_set'))
+        return {s.split: dict(images=len(s), digest=s.digest) for s in sets if s is not None}
+
+    @contextmanager
+    def evaluation(self):
+        "All networks in eval mode and no gradients; the modes before come back after."
+        modes = {name: network.training for name, network in self.networks.items()}
+        for network in self.networks.values(): network.eval()
+        try:
+            with torch.no_grad(): yield
+        finally:
+            for name, network in self.networks.items(): network.train(modes[name])
 
 # %% ../nbs/22_training.ipynb #587ab10c
 def make_accelerator(
@@ -256,10 +270,7 @@ class Validation(Callback):
     def after_step(self, loop):
         if not loop.due(loop.options.val_interval): return
         t = loop.training
-        modes = {n: m.training for n, m in t.networks.items()}
-        for m in t.networks.values(): m.eval()
-        with torch.no_grad(): loop.metrics = {k: float(v) for k, v in t.validate().items()}
-        for n, m in t.networks.items(): m.train(modes[n])
+        with t.evaluation(): loop.metrics = {k: float(v) for k, v in t.validate().items()}
         value = loop.metrics.get(t.metric)
         loop.is_best = value is not None and (loop.best is None or (value > loop.best['value']) == t.larger_is_better and value != loop.best['value'])
         if loop.is_best: loop.best = dict(step=loop.step, metric=t.metric, value=value)
@@ -271,11 +282,7 @@ class Pictures(Callback):
     order = 50
     def after_step(self, loop):
         if not loop.due(loop.options.image_interval): return
-        t = loop.training
-        modes = {n: m.training for n, m in t.networks.items()}
-        for m in t.networks.values(): m.eval()
-        with torch.no_grad(): picture = t.picture()
-        for n, m in t.networks.items(): m.train(modes[n])
+        with loop.training.evaluation(): picture = loop.training.picture()
         if picture is None: return
         with atomic_path(loop.exp_dir/'images'/f'{loop.step:07d}.png') as temporary: picture.save(temporary, 'PNG')
 
