@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 # %% ../nbs/00_core.ipynb #f2ebd478
 class IferError(Exception):

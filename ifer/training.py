@@ -19,9 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from .config import Options, RunOptions, opt
 from .core import (CheckpointError, OptionError, TrainingError, asset, atomic_path, channels_last, get_device, make_rng, peak_memory_mb,
                        progress, resolve_precision, run_info, seed_all, write_json)
 from .figures import read_metrics
