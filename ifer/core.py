@@ -6,7 +6,8 @@
 __all__ = ['PRECISIONS', 'IferError', 'OptionError', 'ImageError', 'DataError', 'ModelError', 'CheckpointError',
            'MissingFileError', 'TrainingError', 'closest', 'get_device', 'has_fast_bf16', 'resolve_precision',
            'autocast', 'channels_last', 'count_parameters', 'check_images', 'seed_all', 'make_rng', 'atomic_path',
-           'write_json', 'read_json', 'asset', 'digest', 'git_revision', 'run_info', 'progress', 'peak_memory_mb']
+           'write_json', 'read_json', 'package_folder', 'asset', 'digest', 'git_revision', 'run_info', 'progress',
+           'peak_memory_mb']
 
 # %% ../nbs/00_core.ipynb #761e9302
 import difflib
@@ -216,7 +217,7 @@ def read_json(
     return json.loads(Path(path).read_text(encoding='utf-8'))
 
 # %% ../nbs/00_core.ipynb #fdbc79b7
-def _package():
+def package_folder():
     "Folder of the installed package (a notebook has no `__file__`)."
     return Path(find_spec('ifer').origin).parent
 
@@ -226,7 +227,7 @@ def asset(
     kind='assets',  # 'assets' (data/) or 'configs'
 ) -> Path:
     "Where a shipped file is, in a clone or an installed package."
-    package = _package()
+    package = package_folder()
     places = [package/kind/name, package.parent/dict(assets='data', configs='configs')[kind]/name]
     for place in places:
         if place.exists(): return place
@@ -243,7 +244,7 @@ def digest(
 # %% ../nbs/00_core.ipynb #1376f118
 def git_revision() -> str:
     "Short hash of the checkout this package is run from ('' outside one), with '+' when it has uncommitted changes."
-    def git(*args): return subprocess.run(['git', '-C', str(_package()), *args], capture_output=True, text=True)
+    def git(*args): return subprocess.run(['git', '-C', str(package_folder()), *args], capture_output=True, text=True)
     try: head = git('rev-parse', '--short=12', 'HEAD')
     except OSError: return ''
     if head.returncode: return ''

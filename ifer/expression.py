@@ -13,6 +13,7 @@ from torch import nn
 
 from .asit import evaluating, to_input
 from .config import CLASSES, IFERConfig
+from .core import ModelError
 from .encoder import Encoder
 from .stylegan2 import ModulatedConv2d
 
@@ -76,6 +77,19 @@ class IFER(FeatureModulation):
         "The vector that the head reads."
         found = self.feature_model(x)
         return self.modulate(found.codes, found.structure)
+
+    @torch.no_grad()
+    def reorder(self,
+        classes,  # the same classes, in the order wanted
+    ):
+        "Give the logits in another order of the same classes."
+        classes = tuple(classes)
+        if sorted(classes) != sorted(self.classes):
+            raise ModelError(f"reorder: {', '.join(classes)} are other classes than this model's {', '.join(self.classes)}")
+        rows = [self.classes.index(c) for c in classes]
+        for p in (self.head.weight, self.head.bias): p.data = p.data[rows].clone()
+        self.config = self.config.replace(classes=classes)
+        return self
 
     def forward(self,
         x,              # images (B,3,size,size) in [-1,1]
