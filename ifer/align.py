@@ -160,9 +160,17 @@ def _to_layout(array, shape):
     return np.ascontiguousarray(array.reshape(shape))
 
 # %% ../nbs/04_align.ipynb #4060fc4a
+def _from_folder(name, folder):
+    "State dict of the network `name` from `folder`: the published .npy, or the .safetensors it was converted to."
+    from safetensors.torch import load_file
+    converted = folder/f'{name}.safetensors'
+    if converted.exists(): return load_file(converted)
+    return {k: torch.tensor(a) for k, a in read_npy(folder/f'{name}.npy').items()}
+
+
 def _weights(name, state, folder):
-    "State dict of the network `name`: from `folder`/`name`.npy, or from the `mtcnn` package."
-    if folder: return {k: torch.tensor(a) for k, a in read_npy(Path(folder)/f'{name}.npy').items()}
+    "State dict of the network `name`: from `folder`, or from the `mtcnn` package."
+    if folder: return _from_folder(name, Path(folder))
     package = find_spec('mtcnn')  # found, not imported: importing it would need TensorFlow
     if package is None:
         raise MissingFileError("the face detector's weights are in the package 'mtcnn': pip install mtcnn, "

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from .align import ONet, PNet, RNet, read_npy
 from .asit import ASIT
@@ -368,17 +369,22 @@ def _with_numerics(found, numerics, source):
     return found.config.replace(numerics=numerics)
 
 # %% ../nbs/16_checkpoints.ipynb #963a927a
+class _Unfilled(TorchFunctionMode):
+    "Leave out drawing first values for parameters."
+    skipped = {'normal_', 'uniform_', 'kaiming_uniform_', 'erfinv_', 'mul_', 'add_', 'clamp_', 'fill_', 'zero_'}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        tensor, name = next(iter((*args, *(kwargs or {}).values())), None), getattr(func, '__name__', '')
+        if name in self.skipped and isinstance(tensor, nn.Parameter): return tensor
+        return (torch.empty if name == 'randn' else func)(*args, **(kwargs or {}))
+
+
 def _hollow(
     kind,    # a `Kind`
     config,  # its configuration
 ) -> nn.Module:
-    "The network with parameters that have a shape and nothing else."
-    with torch.device('meta'): model = kind.build(config)
-    for module in model.modules():
-        if not hasattr(module, 'init_non_persistent_buffers'): continue
-        for name in module._non_persistent_buffers_set: module._buffers[name] = torch.empty_like(module._buffers[name], device='cpu')
-        module.init_non_persistent_buffers()
-    return model
+    "The network with parameters that have a shape and nothing else: memory that nobody touched takes none."
+    with _Unfilled(): return kind.build(config)
 
 
 def _reshaped(tensor, shape):
@@ -390,7 +396,7 @@ def _reshaped(tensor, shape):
 def _match(model, found, source):
     "The tensors for `model`, by its names; `CheckpointError` lists at most five of each sort that do not fit."
     for name, tensor in found.tensors.items():  # buffers that are there or not, such as a generator's mean latent
-        if name in model._buffers and model._buffers[name] is None: model._buffers[name] = torch.empty_like(tensor, device='meta')
+        if name in model._buffers and model._buffers[name] is None: model._buffers[name] = torch.empty_like(tensor)
     own = model.state_dict()
     keys, fits = {k: found.key(k) for k in own}, {}
     for k, v in own.items():

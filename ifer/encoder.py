@@ -40,12 +40,7 @@ class PositionEmbedding(nn.Module):
     ):
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(1))
-        self.register_buffer('pattern', torch.empty(channels, side, side), persistent=False)
-        self.init_non_persistent_buffers()
-
-    def init_non_persistent_buffers(self):
-        "Compute the pattern; timm's layers have a method of this name too, for networks that were built without memory."
-        self.pattern.copy_(_sinusoids(*self.pattern.shape[:2]))
+        self.register_buffer('pattern', _sinusoids(channels, side), persistent=False)
 
     def forward(self,
         x,  # (B,C,side,side)

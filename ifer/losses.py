@@ -9,21 +9,20 @@ __all__ = ['FaceFeatures', 'PERCEPTUAL', 'face_crop', 'w_norm_loss', 'bicubic_do
            'r1_penalty', 'PathLength']
 
 # %% ../nbs/20_losses.ipynb #95de30f1
-import os
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoints import add_pretrained
+from .checkpoints import add_pretrained, read_file
 from .config import CLASSES, Options, opt
 from .core import MissingFileError, ModelError, OptionError, closest
 from .identity import FACE_BOX
+from .pretrained import AUXILIARY, auxiliary
 
 # %% ../nbs/20_losses.ipynb #cb872294
 def face_crop(
@@ -157,26 +156,12 @@ class FaceFeatures(nn.Module):
 FaceFeatures = add_pretrained(FaceFeatures, 'faces', FeaturesConfig)
 
 # %% ../nbs/20_losses.ipynb #97bb6898
-_BACKBONES = {'lpips-alex': 'AlexNet_Weights', 'lpips-vgg': 'VGG16_Weights', 'lpips-squeeze': 'SqueezeNet1_1_Weights'}
-
-
-def _backbone_url(kind):
-    "Where torchvision has the ImageNet weights of a backbone."
-    import torchvision
-    return getattr(torchvision.models, _BACKBONES[kind]).IMAGENET1K_V1.url
-
-
 def _backbone_weights(kind):
     "The state dict of an ImageNet backbone; `MissingFileError` when it is not here and cannot be fetched."
-    url = _backbone_url(kind)
-    name = url.rsplit('/', 1)[1]
-    for folder in filter(None, (os.environ.get('IFER_PRETRAINED'), 'pretrained_models')):
-        if (path := Path(folder)/name).exists(): return torch.load(path, map_location='cpu', weights_only=True)
-    try: return torch.hub.load_state_dict_from_url(url, map_location='cpu', check_hash=True, weights_only=True)
-    except OSError:
-        raise MissingFileError(f"'{name}' (backbone of perceptual='{kind}') is not here and could not be downloaded: "
-                               f"put {url} into pretrained_models/ or {torch.hub.get_dir()}/checkpoints/, "
-                               "or use perceptual='faces'") from None
+    try: return read_file(auxiliary(kind))
+    except MissingFileError as missing:
+        try: return torch.hub.load_state_dict_from_url(AUXILIARY[kind].source, map_location='cpu', check_hash=True, weights_only=True)
+        except OSError: raise MissingFileError(f'{missing} (a download was tried and failed)') from None
 
 # %% ../nbs/20_losses.ipynb #ef4e8fcd
 class _LPIPSFeatures(nn.Module):
@@ -207,7 +192,7 @@ class _LPIPSFeatures(nn.Module):
         return [lin.model[-1].weight[0] for lin in self.lpips.lins]
 
 # %% ../nbs/20_losses.ipynb #ff98e13a
-PERCEPTUAL = ('faces', *_BACKBONES)
+PERCEPTUAL = ('faces', 'lpips-alex', 'lpips-vgg', 'lpips-squeeze')
 
 
 class PerceptualLoss(_Ruler):

@@ -49,18 +49,18 @@ AUXILIARY = {
     'rnet': Auxiliary(('mtcnn/rnet.npy',), 'R-Net (MTCNN)', 'face detection', _FACES, _DETECTOR, 400_712),
     'onet': Auxiliary(('mtcnn/onet.npy',), 'O-Net (MTCNN)', 'face detection', _FACES, _DETECTOR, 1_556_160),
     'lpips-alex': Auxiliary(('alexnet-owt-7be5be79.pth',), 'AlexNet (ImageNet)', "perceptual='lpips-alex'",
-                            f'{_TORCH}/alexnet-owt-7be5be79.pth', "use perceptual='faces'", 244_403_360),
+                            f'{_TORCH}/alexnet-owt-7be5be79.pth', "use perceptual='faces'", 9_878_784),
     'lpips-vgg': Auxiliary(('vgg16-397923af.pth',), 'VGG-16 (ImageNet)', "perceptual='lpips-vgg'",
-                           f'{_TORCH}/vgg16-397923af.pth', "use perceptual='faces'", 553_430_176),
+                           f'{_TORCH}/vgg16-397923af.pth', "use perceptual='faces'", 58_858_752),
     'lpips-squeeze': Auxiliary(('squeezenet1_1-b8a52dc0.pth',), 'SqueezeNet 1.1 (ImageNet)', "perceptual='lpips-squeeze'",
-                               f'{_TORCH}/squeezenet1_1-b8a52dc0.pth', "use perceptual='faces'", 4_941_984),
+                               f'{_TORCH}/squeezenet1_1-b8a52dc0.pth', "use perceptual='faces'", 2_889_984),
 }
 
 # %% ../nbs/07_pretrained.ipynb #c9e63452
 def pretrained_folders() -> list:
     "The folders in which files of others are looked for, first to last."
-    places = [os.environ.get('IFER_PRETRAINED'), 'pretrained_models', package_folder().parent/'pretrained_models']
-    return [Path(p) for p in places if p]
+    if chosen := os.environ.get('IFER_PRETRAINED'): return [Path(chosen)]
+    return [Path('pretrained_models'), package_folder().parent/'pretrained_models']
 
 
 def find_pretrained(
@@ -72,7 +72,7 @@ def find_pretrained(
 # %% ../nbs/07_pretrained.ipynb #37cbf227
 def auxiliary(
     name,     # a key of `AUXILIARY`
-    path='',  # the file, when the user says where it is
+    path='',  # the file, when the user names one: it is taken as it is
 ) -> Path:
     "Where the file of others called `name` is; `MissingFileError` says how to get it, or to do without."
     if name not in AUXILIARY: raise OptionError(f"'{name}' is none of the files of others" + closest(name, AUXILIARY))
@@ -81,7 +81,7 @@ def auxiliary(
     if file is None or not file.is_file():
         raise MissingFileError(f"{path or a.name} is not here: {a.what}, for {a.use}; offered at {a.source}; put it into "
                                f"pretrained_models/ (or the folder $IFER_PRETRAINED) as {a.name}, or do without: {a.without}")
-    if (size := file.stat().st_size) < a.least:
+    if not path and (size := file.stat().st_size) < a.least:
         raise CheckpointError(f'{file}: {size:,} bytes, but the tensors of {a.what} alone are {a.least:,}: an incomplete '
                               f'download, or a web page; fetch it again from {a.source}')
     return file

@@ -8,18 +8,18 @@ __all__ = ['TrainASIT', 'CentralizedRAdam', 'make_optimizer', 'recentre', 'new_a
 
 # %% ../nbs/31_train_asit.ipynb #893e7daa
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from .asit import ASIT
 from .checkpoints import Generator
 from .config import ASITConfig, DiscriminatorConfig, RunOptions, opt, run_main
-from .core import MissingFileError, OptionError
+from .core import OptionError
 from .data import RandomFlip, train_and_val, train_loader
 from .discriminator import InversionDiscriminator
-from .identity import embedder_from_state
+from .identity import FaceEmbedder, MoCoEmbedder
 from .losses import ASITLoss, IdentityLoss, inversion_d_loss
+from .pretrained import auxiliary
 from .training import Loop, Training, cosine_factor
 
 # %% ../nbs/31_train_asit.ipynb #4ebdb126
@@ -39,10 +39,10 @@ class TrainASIT(RunOptions):
     perceptual: str = opt('faces', 'network of the perceptual term', choices=('faces', 'lpips-alex', 'lpips-vgg', 'lpips-squeeze'))
     l2_lambda: float = opt(1., 'weight of L2')
     lpips_lambda: float = opt(.8, 'weight of the perceptual term')
-    id_lambda: float = opt(0., 'weight of the identity term; needs id_weights')
-    moco_lambda: float = opt(0., 'weight of the MoCo term, instead of identity; needs moco_weights')
-    id_weights: str = opt('', 'file of IR-SE50 or IR-101 (model_ir_se50.pth) for the identity term')
-    moco_weights: str = opt('', 'file of MoCo v2 ResNet-50 for the MoCo term')
+    id_lambda: float = opt(0., 'weight of the identity term, which needs IR-SE50')
+    moco_lambda: float = opt(0., 'weight of the MoCo term, instead of identity')
+    id_weights: str = opt('', 'network of the identity term; empty: model_ir_se50.pth in pretrained_models/')
+    moco_weights: str = opt('', 'network of the MoCo term; empty: moco_v2_800ep_pretrain.pth.tar in pretrained_models/')
     adv_lambda: float = opt(1e-4, 'weight of the adversarial term')
     distribute_lambda: float = opt(.01, 'weight of the distribution alignment')
     w_norm_lambda: float = opt(0., "weight of the codes' distance from the mean latent")
@@ -126,15 +126,9 @@ def make_loss(
 ) -> ASITLoss:
     "ASIT's loss with the networks it needs."
     o = options
-    return ASITLoss(o.perceptual, _scorer(o.id_weights if o.id_lambda else ''), _scorer(o.moco_weights if o.moco_lambda else ''), **o.lambdas())
-
-
-def _scorer(path):
-    "Identity loss of the embedder in the file `path`; None for ''."
-    if not path: return None
-    if not Path(path).exists(): raise MissingFileError(f"'{path}' does not exist: weights of the network that compares identities; or set id_lambda=0 and moco_lambda=0")
-    state = torch.load(path, map_location='cpu', weights_only=True)
-    return IdentityLoss(embedder_from_state(state.get('state_dict', state)))
+    identity = IdentityLoss(FaceEmbedder.from_pretrained(auxiliary('ir_se50', o.id_weights))) if o.id_lambda else None
+    moco = IdentityLoss(MoCoEmbedder.from_pretrained(auxiliary('moco', o.moco_weights))) if o.moco_lambda else None
+    return ASITLoss(o.perceptual, identity, moco, **o.lambdas())
 
 # %% ../nbs/31_train_asit.ipynb #bf3327e9
 class ASITTraining(Training):

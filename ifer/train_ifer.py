@@ -64,9 +64,9 @@ def initial_ifer(
     o = options
     if o.checkpoint_path:
         ifer = IFER.from_pretrained(o.checkpoint_path)
-        if tuple(ifer.config.classes) != tuple(classes):
+        if set(ifer.classes) != set(classes):
             raise OptionError(f"{o.checkpoint_path} knows the classes {', '.join(ifer.config.classes)}; the data set has {', '.join(classes)}")
-        return ifer
+        return ifer.reorder(classes)
     if o.ckpt_asit: return IFER.from_asit(ASIT.from_pretrained(o.ckpt_asit), classes)
     return IFER(IFERConfig.preset(o.preset, classes=classes))
 
