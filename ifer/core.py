@@ -105,6 +105,8 @@ def resolve_precision(
     "The precision to compute in: `'auto'` is bf16 where the hardware has it."
     if precision not in PRECISIONS: raise OptionError(f"precision '{precision}' is not known" + closest(precision, PRECISIONS))
     if precision == 'fp16' and device.type == 'cpu': raise OptionError("precision 'fp16' needs a GPU; use 'bf16' or 'fp32'")
+    if precision == 'bf16' and not has_fast_bf16(device):
+        warnings.warn(f"precision 'bf16': {device.type} has to emulate it here, which is far slower than 'fp32'; 'auto' takes what is fast", stacklevel=3)
     if precision != 'auto': return precision
     return 'bf16' if has_fast_bf16(device) else 'fp32'
 
