@@ -64,10 +64,10 @@ def _weights(model, dtype):
 
 
 def save(
-    model,                # a network with a registered kind
-    folder,               # where its two files go
-    dtype=torch.float16,  # type of the floats in the file; None = as they are
-    **info,               # what else to remember: step, metrics, data digest …
+    model,       # a network with a registered kind
+    folder,      # where its two files go
+    dtype=None,  # type of the floats in the file: None = as they are, torch.float16 = half the size
+    **info,      # what else to remember: step, metrics, data digest …
 ):
     "Write `model` into `folder`; each file appears whole or not at all."
     from safetensors.torch import save_file
@@ -261,6 +261,7 @@ def _name_classes(found, classes, source):
     if classes and len(classes) != n: raise CheckpointError(f'{source}: has {n} classes, {len(classes)} names were passed')
     if not classes:
         warnings.warn(f"{source}: does not name its classes; taken for RAF-DB's, by code: {', '.join(RAFDB_CLASSES)}. Pass classes= if not", stacklevel=4)
+        found.info['classes_from'] = "assumed: RAF-DB's codes 1 to 7; the file does not name them"
     found.classes = tuple(classes or RAFDB_CLASSES)
     found.config = found.config.replace(classes=found.classes)
 
@@ -522,9 +523,12 @@ def describe(
     lines['network'] = f'{kind.model.__name__}, {count_parameters(model):,} parameters'
     if found.kind in _SIZES: lines['sizes'] = _SIZES[found.kind](found.config)
     if hasattr(found.config, 'numerics'): lines['numerics'] = found.config.numerics
-    if found.classes: lines['classes'] = ', '.join(found.classes)
+    if found.classes: lines['classes'] = ', '.join(found.classes) + (f' ({assumed})' if (assumed := found.info.get('classes_from')) else '')
     if found.step is not None or 'epoch' not in found.info: lines['step'] = 'not said' if found.step is None else f'{found.step:,}'
-    lines |= {k: v for k, v in found.info.items() if k in ('state_dict', 'epoch', 'metric', 'revision', 'dtype')}
+    lines |= {k: v for k, v in found.info.items() if k in ('epoch', 'metric', 'revision', 'dtype')}
+    lines |= {'tensors in': where} if (where := found.info.get('state_dict')) else {}
+    trained = {k: v for k, v in found.info.get('opts', {}).items() if k in ('dataset_type', 'data_dir', 'dataset', 'max_steps', 'epochs')}
+    if trained: lines['options'] = ', '.join(f'{k} {v}' for k, v in trained.items())
     if source := found.info.get('source'): lines['made from'] = f"{source['file']} ({source['format']}, sha256 {source['sha256'][:16]}…)"
     if ignored: lines['left out'] = f'{len(ignored)} tensors without effect: {_some(ignored, 3)}'
     return f'{path}\n' + '\n'.join(f'  {name:<11}{value}' for name, value in lines.items())
@@ -541,7 +545,7 @@ def convert(
     file = Path(folder)/f'{found.kind}.safetensors'
     if file.exists(): raise OptionError(f'{file} exists already: choose another folder, or remove it')
     loaded, path = build(found, path), _only_file(Path(path))
-    info = {k: v for k, v in loaded.info.items() if k not in ('kind', 'format', 'config', 'classes', 'dtype', 'version', 'revision', 'step')}
+    info = {k: v for k, v in loaded.info.items() if k not in ('kind', 'format', 'config', 'classes', 'dtype', 'version', 'revision', 'step', 'state_dict')}
     source = dict(file=path.name, format=loaded.format, sha256=digest(path))
     save(loaded.model, folder, dtype, **info | dict(step=loaded.step, source=source))
     return file
@@ -564,12 +568,14 @@ def main(
         command.add_argument('--classes', type=lambda names: names.split(','), default=None, help='names of the classes, in the order of the logits: a,b,c')
     args = parser.parse_args(argv)
     options = dict(numerics=args.numerics, classes=args.classes)
-    try:
-        if args.command == 'info': print('\n\n'.join(describe(path, **options) for path in args.paths))
-        else: print(f'written: {convert(args.path, args.folder, getattr(torch, args.dtype), **options)}')
-    except IferError as e:
-        print(f'error: {e}', file=sys.stderr)
-        raise SystemExit(2) from None
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f'warning: {message}', file=sys.stderr)
+        try:
+            if args.command == 'info': print('\n\n'.join(describe(path, **options) for path in args.paths))
+            else: print(f'written: {convert(args.path, args.folder, getattr(torch, args.dtype), **options)}')
+        except IferError as e:
+            print(f'error: {e}', file=sys.stderr)
+            raise SystemExit(2) from None
 
 # %% ../nbs/16_checkpoints.ipynb #bc97bd27
 if __name__ == '__main__' and '__file__' in globals():
