@@ -87,7 +87,9 @@ _ARCHIVES = {b'\x1f\x8b': 'gzip', b'7z\xbc\xaf': '7z', b'Rar!': 'RAR', b'BZh': '
 
 def _sniff(path):
     "What kind of file this is."
-    with open(path, 'rb') as f: head = f.read(512)
+    try:
+        with open(path, 'rb') as f: head = f.read(512)
+    except OSError as e: raise CheckpointError(f'{path}: cannot be opened ({e.strerror})') from None
     if not head: raise CheckpointError(f'{path}: is empty: download it again')
     header = int.from_bytes(head[:8], 'little')
     if head[8:9] == b'{' and header < 1e8: return 'safetensors'
@@ -292,6 +294,7 @@ def _mtcnn(content, state):
 # %% ../nbs/16_checkpoints.ipynb #e61d5f24
 def _ours(about, state, source):
     "What the JSON beside a file says of its tensors."
+    if not isinstance(about, dict): raise CheckpointError(f'{source}: its JSON describes nothing')
     kind = _kind(about.get('kind'), source)
     try: config = kind.config.from_dict(about['config']) if kind.config else None
     except (KeyError, TypeError, OptionError) as e: raise CheckpointError(f'{source}: its JSON does not describe a {kind.name}: {e}') from None
@@ -309,7 +312,7 @@ _RELATIVES = {'encoder.input_layer.0.weight': 'a pSp or e4e inversion network', 
 def _state_of(content):
     "Where the tensors are, and the tensors by name."
     where = next((k for k in _STATES if isinstance(content.get(k), dict)), '')
-    state = {k: torch.as_tensor(v) for k, v in (content[where] if where else content).items() if hasattr(v, 'shape')}
+    state = {k: torch.as_tensor(v) for k, v in (content[where] if where else content).items() if isinstance(k, str) and hasattr(v, 'shape')}
     if all(k.startswith('module.') for k in state): state = {k.removeprefix('module.'): v for k, v in state.items()}
     return where, state
 
@@ -356,10 +359,10 @@ def inspect(
 
 
 def _only_file(path):
-    "The one safetensors file in a folder; a file is itself."
+    "The one network of ours in a folder; a file is itself."
     if not path.is_dir(): return path
-    files = sorted(path.glob('*.safetensors'))
-    if len(files) != 1: raise CheckpointError(f'{path}: is a folder with {_some(p.name for p in files) or "no .safetensors"}: name one file')
+    files = [p for p in sorted(path.glob('*.safetensors')) if p.with_suffix('.json').exists()]
+    if len(files) != 1: raise CheckpointError(f'{path}: is a folder with {_some(p.name for p in files) or "no network of ours"}: name one file')
     return files[0]
 
 
@@ -423,7 +426,13 @@ def fill(
     return model
 
 # %% ../nbs/16_checkpoints.ipynb #dee81c19
-@dataclass
+_SIZES = dict(Generator=lambda c: f'{c.size} px out, {c.n_styles} codes of {c.style_dim}',
+              ASIT=lambda c: f'{c.encoder.size} px in, {c.generator.size} px out, {c.encoder.n_styles} codes of {c.encoder.style_dim}',
+              IFER=lambda c: f'{c.encoder.size} px in, {c.encoder.n_styles} codes of {c.encoder.style_dim}, {len(c.classes)} classes',
+              FaceEmbedder=lambda c: f'face crop of {c.size} px in, vector of {c.embed_dim} out')
+
+
+@dataclass(repr=False)
 class Loaded:
     "A network from a file, and what the file said about it."
     model: nn.Module    # the network, in eval mode
@@ -433,16 +442,38 @@ class Loaded:
     step: int | None    # training step it was saved at, when the file says
     info: dict          # everything else the file says
 
+    def __repr__(self):
+        return '\n'.join(f'{name:<11}{value}' for name, value in self._lines().items())
 
+    def _lines(self):
+        "What there is to say, by name."
+        network, info = type(self.model).__name__, self.info
+        lines = {'format': self.format, 'network': f'{network}, {count_parameters(self.model):,} parameters'}
+        if network in _SIZES: lines['sizes'] = _SIZES[network](self.config)
+        if hasattr(self.config, 'numerics'): lines['numerics'] = self.config.numerics
+        if self.classes: lines['classes'] = ', '.join(self.classes) + (f" ({info['classes_from']})" if 'classes_from' in info else '')
+        if self.step is not None or 'epoch' not in info: lines['step'] = 'not said' if self.step is None else f'{self.step:,}'
+        lines |= {k: info[k] for k in ('epoch', 'metric', 'revision', 'dtype') if k in info}
+        if 'state_dict' in info: lines['tensors in'] = info['state_dict']
+        options = {k: v for k, v in info.get('opts', {}).items() if k in ('dataset_type', 'data_dir', 'dataset', 'max_steps', 'epochs')}
+        if options: lines['options'] = ', '.join(f'{k} {v}' for k, v in options.items())
+        if source := info.get('source'): lines['made from'] = f"{source['file']} ({source['format']}, sha256 {source['sha256'][:16]}…)"
+        if ignored := info.get('ignored'): lines['left out'] = f'{len(ignored)} tensors without effect: {_some(ignored, 3)}'
+        return lines
+
+
+def _loaded(model, found):
+    "A network with what was found about it."
+    ignored = [k for k in found.tensors if re.match(found.ignored, k)]
+    return Loaded(model, found.format, found.config, found.classes, found.step, found.info | (dict(ignored=ignored) if ignored else {}))
+
+# %% ../nbs/16_checkpoints.ipynb #24a7826c
 def build(
     found,      # what a file holds
     source='',  # where it is from, for messages
 ) -> Loaded:
     "The network of what was found."
-    kind = _kind(found.kind, source)
-    model = fill(_hollow(kind, found.config), found, source).eval()
-    ignored = [k for k in found.tensors if re.match(found.ignored, k)]
-    return Loaded(model, found.format, found.config, found.classes, found.step, found.info | (dict(ignored=ignored) if ignored else {}))
+    return _loaded(fill(_hollow(_kind(found.kind, source), found.config), found, source).eval(), found)
 
 
 def load(
@@ -504,34 +535,15 @@ for _cls, _name, _config in ((Generator, 'generator', GeneratorConfig), (ASIT, '
     add_pretrained(_cls, _name, _config)
 
 # %% ../nbs/16_checkpoints.ipynb #f5868868
-_SIZES = dict(generator=lambda c: f'{c.size} px out, {c.n_styles} codes of {c.style_dim}',
-              asit=lambda c: f'{c.encoder.size} px in, {c.generator.size} px out, {c.encoder.n_styles} codes of {c.encoder.style_dim}',
-              ifer=lambda c: f'{c.encoder.size} px in, {c.encoder.n_styles} codes of {c.encoder.style_dim}, {len(c.classes)} classes',
-              face_embedder=lambda c: f'face crop of {c.size} px in, vector of {c.embed_dim} out')
-
-
 def describe(
     path,       # a file in any of the formats, or a folder with one of ours
     **options,  # as in `load`
 ) -> str:
     "What a file holds, in a few lines; the tensors are not read."
     found = inspect(path, **options)
-    kind = _kind(found.kind, path)
-    model = _hollow(kind, found.config)
+    model = _hollow(_kind(found.kind, path), found.config)
     _match(model, found, path)
-    ignored, lines = [k for k in found.tensors if re.match(found.ignored, k)], {'format': found.format}
-    lines['network'] = f'{kind.model.__name__}, {count_parameters(model):,} parameters'
-    if found.kind in _SIZES: lines['sizes'] = _SIZES[found.kind](found.config)
-    if hasattr(found.config, 'numerics'): lines['numerics'] = found.config.numerics
-    if found.classes: lines['classes'] = ', '.join(found.classes) + (f' ({assumed})' if (assumed := found.info.get('classes_from')) else '')
-    if found.step is not None or 'epoch' not in found.info: lines['step'] = 'not said' if found.step is None else f'{found.step:,}'
-    lines |= {k: v for k, v in found.info.items() if k in ('epoch', 'metric', 'revision', 'dtype')}
-    lines |= {'tensors in': where} if (where := found.info.get('state_dict')) else {}
-    trained = {k: v for k, v in found.info.get('opts', {}).items() if k in ('dataset_type', 'data_dir', 'dataset', 'max_steps', 'epochs')}
-    if trained: lines['options'] = ', '.join(f'{k} {v}' for k, v in trained.items())
-    if source := found.info.get('source'): lines['made from'] = f"{source['file']} ({source['format']}, sha256 {source['sha256'][:16]}…)"
-    if ignored: lines['left out'] = f'{len(ignored)} tensors without effect: {_some(ignored, 3)}'
-    return f'{path}\n' + '\n'.join(f'  {name:<11}{value}' for name, value in lines.items())
+    return '\n  '.join([str(path), *str(_loaded(model, found)).splitlines()])
 
 # %% ../nbs/16_checkpoints.ipynb #8779e94b
 def convert(

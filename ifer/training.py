@@ -299,7 +299,7 @@ def save_checkpoint(
     with atomic_path(place) as temporary:
         temporary.mkdir()
         for name, network in t.networks.items():
-            if name in t.main: network.save_pretrained(temporary)
+            if name in t.main: network.save_pretrained(temporary, step=loop.step)
             else: save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary/f'{name}.safetensors')
         torch.save(state, temporary/'state.pt')
     _point(root/'last', place)
