@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import warnings
@@ -290,5 +291,7 @@ def peak_memory_mb(
     "Peak memory of this process in MB: resident on a CPU, allocated on a GPU."
     device = get_device(device)
     if device.type == 'cuda': return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path('/proc/self/status')  # Linux: unlike getrusage, not inherited from the process that started this one
+    if status.exists(): return int(re.search(r'VmHWM:\s+(\d+)', status.read_text())[1]) / 2**10
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == 'darwin' else 2**10)
