@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from .core import CheckpointError, ImageError, MissingFileError, OptionError, closest, count_parameters, get_device
+from .core import CheckpointError, ImageError, MissingFileError, OptionError, closest, get_device
 from .data import load_image
 
 # %% ../nbs/04_align.ipynb #91f338d1

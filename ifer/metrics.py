@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from .core import DataError, ModelError
-from .data import ImageSet
 
 # %% ../nbs/21_metrics.ipynb #f577b6ca
 def _short(value):
