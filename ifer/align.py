@@ -9,6 +9,7 @@ __all__ = ['ARCFACE_TEMPLATE', 'STYLES', 'PNet', 'RNet', 'ONet', 'read_npy', 'nm
 # %% ../nbs/04_align.ipynb #22ae65c5
 import math
 import pickle
+import re
 from collections import OrderedDict
 from functools import lru_cache
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from torch import nn
 
 from .core import CheckpointError, ImageError, MissingFileError, OptionError, closest, get_device
 from .data import load_image
+from .pretrained import auxiliary
 
 # %% ../nbs/04_align.ipynb #91f338d1
 def _conv(n, inputs, outputs, kernel, pool=None):
@@ -80,29 +82,55 @@ class ONet(nn.Module):
         return self.conv6_1(x), self.conv6_2(x), self.conv6_3(x)
 
 # %% ../nbs/04_align.ipynb #ec45aaf9
-def _latin1(text, encoding='latin1'):
-    "What `_codecs.encode` is for in a pickle: old pickles keep bytes as text."
-    if encoding != 'latin1': raise pickle.UnpicklingError(f"encoding '{encoding}' is not allowed")
-    return text.encode('latin1')
+def _stand_ins():
+    "What a pickle of arrays may ask for, by name: objects that take notes."
+    class Array:
+        def __setstate__(self, state): self.shape, self.dtype, self.fortran, self.data = state[-4:]
+
+    class Dtype:
+        def __init__(self, code, *_): self.code, self.order = code, '='
+        def __setstate__(self, state): self.order = state[1]
+
+    def reconstruct(*_): return Array()
+
+    def encode(text, encoding): return text.encode('latin1')  # old pickles keep bytes as text
+
+    named = {'numpy.ndarray': Array, 'numpy.dtype': Dtype, 'collections.OrderedDict': OrderedDict, '_codecs.encode': encode}
+    return named | {f'numpy.{core}.multiarray._reconstruct': reconstruct for core in ('core', '_core')}, Array
 
 
-_reconstruct, _scalar = np.zeros(0).__reduce__()[0], np.float32(0).__reduce__()[0]
-_ALLOWED = {'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype, 'collections.OrderedDict': OrderedDict,
-            '_codecs.encode': _latin1}
-_ALLOWED |= {f'numpy.{core}.multiarray.{f.__name__}': f for core in ('core', '_core') for f in (_reconstruct, _scalar)}
+def _to_dtype(noted):
+    "NumPy's type for what a stand-in noted; whole and real numbers only."
+    if not re.fullmatch(r'[biuf][1248]', str(noted.code)) or noted.order not in ('<', '>', '|', '='):
+        raise pickle.UnpicklingError(f"it holds values of type '{noted.code}', and weights are numbers")
+    return np.dtype(noted.code).newbyteorder(noted.order)
 
 
-class _SafeUnpickler(pickle.Unpickler):
-    "Builds arrays, numbers, text, lists and dicts, and nothing else."
-    def __init__(self, file):
-        super().__init__(file, encoding='latin1')
-        self.file = file
-
-    def find_class(self, module, name):
-        try: return _ALLOWED[f'{module}.{name}']
-        except KeyError: raise pickle.UnpicklingError(f"it asks for '{module}.{name}', and weights need no such thing")
+def _to_array(noted):
+    "The array for what a stand-in noted."
+    data = noted.data.encode('latin1') if isinstance(noted.data, str) else noted.data
+    return np.frombuffer(data, _to_dtype(noted.dtype)).reshape(noted.shape, order='F' if noted.fortran else 'C')
 
 # %% ../nbs/04_align.ipynb #2afa98ef
+class _SafeUnpickler(pickle.Unpickler):
+    "Builds stand-ins, numbers, text, lists and dicts, and nothing else."
+    def __init__(self, file):
+        super().__init__(file, encoding='latin1')
+        self.file, (self.named, self.array) = file, _stand_ins()
+
+    def find_class(self, module, name):
+        try: return self.named[f'{module}.{name}']
+        except KeyError: raise pickle.UnpicklingError(f"it asks for '{module}.{name}', which weights have no use for; nothing was executed")
+
+    def arrays(self):
+        "The dictionary of arrays in an object array without dimensions."
+        whole = self.load()
+        content = whole.data[0] if isinstance(whole, self.array) and whole.shape == () and isinstance(whole.data, list) else None
+        if not isinstance(content, dict) or not all(isinstance(v, self.array) for v in content.values()):
+            raise pickle.UnpicklingError('it holds something else than a dictionary of arrays')
+        return {str(k): _to_array(v) for k, v in content.items()}
+
+# %% ../nbs/04_align.ipynb #3ef94cca
 def read_npy(
     path,  # .npy file: an array, or an object array that holds a dict of arrays
 ):         # the array, or the dict
@@ -112,12 +140,13 @@ def read_npy(
             header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
             shape, _, dtype = header[np.lib.format.read_magic(file)[0]](file)
             if not dtype.hasobject: return np.load(path, allow_pickle=False)
-            array = np.asarray(_SafeUnpickler(file).load())
-            return array.item() if array.ndim == 0 else array
-    except FileNotFoundError: raise MissingFileError(f"no file '{path}'")
-    except pickle.UnpicklingError as e: raise CheckpointError(f'{path}: not loaded, {e}')
+            arrays = _SafeUnpickler(file).arrays()
+            if sum(a.nbytes for a in arrays.values()) > file.tell(): raise ValueError('arrays that share their numbers')
+            return {k: a.copy() for k, a in arrays.items()}
+    except FileNotFoundError: raise MissingFileError(f"no file '{path}'") from None
+    except pickle.UnpicklingError as e: raise CheckpointError(f'{path}: not loaded, {e}'.splitlines()[0]) from None
     except Exception as e:
-        raise CheckpointError(f'{path}: not a readable .npy file ({type(e).__name__}: {e})'.splitlines()[0])
+        raise CheckpointError(f'{path}: not a readable .npy file ({type(e).__name__}: {e})'.splitlines()[0]) from None
 
 # %% ../nbs/04_align.ipynb #40ef8cda
 class _JoblibUnpickler(_SafeUnpickler):
@@ -128,7 +157,7 @@ class _JoblibUnpickler(_SafeUnpickler):
 
         class Wrapped:
             def __setstate__(self, state):
-                shape, dtype = state['shape'], state['dtype']
+                shape, dtype = state['shape'], _to_dtype(state['dtype'])
                 file.read(file.read(1)[0])  # padding, its length first
                 data = file.read(math.prod(shape) * dtype.itemsize)
                 self.array = np.frombuffer(data, dtype).reshape(shape, order=state['order'])
@@ -160,22 +189,19 @@ def _to_layout(array, shape):
     return np.ascontiguousarray(array.reshape(shape))
 
 # %% ../nbs/04_align.ipynb #4060fc4a
-def _from_folder(name, folder):
-    "State dict of the network `name` from `folder`: the published .npy, or the .safetensors it was converted to."
-    from safetensors.torch import load_file
-    converted = folder/f'{name}.safetensors'
-    if converted.exists(): return load_file(converted)
-    return {k: torch.tensor(a) for k, a in read_npy(folder/f'{name}.npy').items()}
-
-
-def _weights(name, state, folder):
-    "State dict of the network `name`: from `folder`, or from the `mtcnn` package."
-    if folder: return _from_folder(name, Path(folder))
+def _network(name, folder):
+    "The network `name` with its weights: those in `folder`, or of the package `mtcnn`, or in `pretrained_models/`."
+    from ifer import align, checkpoints  # noqa: F401  the latter gives networks their from_pretrained
+    net = dict(pnet=align.PNet, rnet=align.RNet, onet=align.ONet)[name]
     package = find_spec('mtcnn')  # found, not imported: importing it would need TensorFlow
-    if package is None:
-        raise MissingFileError("the face detector's weights are in the package 'mtcnn': pip install mtcnn, "
-                               "or give a folder with pnet.npy, rnet.npy and onet.npy as weights")
-    return _to_state(_read_lz4(Path(package.submodule_search_locations[0])/'assets'/'weights'/f'{name}.lz4'), state)
+    if folder:
+        files = [Path(folder)/f'{name}{ending}' for ending in ('.safetensors', '.npy')]  # converted, published
+        if not any(f.exists() for f in files): raise MissingFileError(f'{files[1]}: no such file')
+        return net.from_pretrained(files[not files[0].exists()])
+    if package is None: return net.from_pretrained(auxiliary(name))
+    net = net()
+    net.load_state_dict(_to_state(_read_lz4(Path(package.submodule_search_locations[0])/'assets'/'weights'/f'{name}.lz4'), net.state_dict()))
+    return net
 
 # %% ../nbs/04_align.ipynb #dfc862f5
 _BILINEAR = Image.Resampling.BILINEAR
@@ -264,28 +290,26 @@ class MTCNN(nn.Module):
 
     def __init__(
         self,
-        weights=None,        # folder with pnet.npy, rnet.npy and onet.npy; None: those of the package `mtcnn`
+        weights=None,        # folder with pnet, rnet and onet as .npy or .safetensors; None: those of the package `mtcnn`
         numerics='default',  # 'default' or 'original'
     ):
         super().__init__()
         if numerics not in self.thresholds:
             raise OptionError(f"numerics '{numerics}' is not known" + closest(numerics, self.thresholds))
         self.numerics = numerics
-        for name, net in dict(pnet=PNet(), rnet=RNet(), onet=ONet()).items():
-            try: net.load_state_dict(_weights(name, net.state_dict(), weights))
-            except (RuntimeError, AttributeError, TypeError, ValueError) as e:
-                raise CheckpointError(f"{weights or 'mtcnn'}: no weights of {name} ({str(e).splitlines()[0]})")
-            self.add_module(name, net)
+        for name in ('pnet', 'rnet', 'onet'): self.add_module(name, _network(name, weights))
         self.eval().requires_grad_(False)
 
     def forward(
         self,
         image,            # PIL image, RGB
-        min_face=20,      # smallest face to look for, pixels
+        min_face=20,      # smallest face to look for, pixels, from 5
         thresholds=None,  # least score for P-, R- and O-Net; None: those of the numerics
     ) -> tuple:           # boxes (n,5): x1, y1, x2, y2, score; landmarks (n,5,2): x, y; the surest face first
         "Faces in `image`, in pixels."
         thresholds, device = thresholds or self.thresholds[self.numerics], next(self.parameters()).device
+        if not min_face >= 5: raise OptionError(f'min_face={min_face}: the smallest face to look for has at least 5 pixels')
+        if np.shape(thresholds) != (3,): raise OptionError(f'thresholds={thresholds}: three numbers are needed, for P-, R- and O-Net')
         axis = 3 if self.numerics == 'original' else 1
         nothing = np.zeros((0, 5)), np.zeros((0, 5, 2))
         found = [_propose(self.pnet, image, s, thresholds[0], axis, device) for s in _scales(*image.size, min_face)]
@@ -310,9 +334,9 @@ def _detector(weights, numerics, device): return MTCNN(weights, numerics).to(dev
 def detect(
     image,               # path, PIL image or uint8 array
     min_face=20,         # smallest face to look for, pixels
-    thresholds=None,     # least score for P-, R- and O-Net; None: (0.6, 0.7, 0.8)
+    thresholds=None,     # least score for P-, R- and O-Net; None: (0.6, 0.7, 0.8), or the original's (0.15, 0.25, 0.35)
     numerics='default',  # 'default' or 'original' (see `MTCNN`)
-    weights=None,        # folder with pnet.npy, rnet.npy and onet.npy; None: those of the package `mtcnn`
+    weights=None,        # folder with pnet, rnet and onet as .npy or .safetensors; None: those of the package `mtcnn`
     device='auto',       # where to compute
 ) -> tuple:              # boxes (n,5): x1, y1, x2, y2, score; landmarks (n,5,2): x, y; the surest face first
     "Find faces and their landmarks: left eye, right eye (as seen), nose, left and right corner of the mouth."
@@ -424,14 +448,15 @@ def align(
 ) -> Image.Image:
     "Find the face in a picture and cut the crop that networks were trained on; `NoFaceError` when there is none."
     if style not in STYLES: raise OptionError(f"style '{style}' is not known" + closest(style, STYLES))
+    if size is not None and size < 1: raise OptionError(f'size={size}: a crop has at least one pixel')
     crop, usual = STYLES[style]
     name = str(image) if isinstance(image, (str, Path)) else getattr(image, 'filename', '') or 'the image'
     image = load_image(image)
     boxes, landmarks = detect(image, **kwargs)
     if not len(boxes):
         raise NoFaceError(f'no face found in {name} ({image.width}x{image.height} px): try thresholds=(.4, .5, .6) or '
-                          f"min_face={kwargs.get('min_face', 20) // 2}, or use the picture as it is if it is aligned")
-    return crop(image, landmarks[_choose(boxes, face)], size or usual)
+                          f"min_face={max(kwargs.get('min_face', 20) // 2, 5)}, or use the picture as it is if it is aligned")
+    return crop(image, landmarks[_choose(boxes, face)], usual if size is None else size)
 
 
 def _choose(boxes, face):
