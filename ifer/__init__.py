@@ -7,9 +7,9 @@ _HOME = {  # public name -> the module it lives in: imported on first use, so th
     'load_faces': 'data', 'load_dataset': 'data', 'load_image': 'data', 'to_images': 'data', 'to_pil': 'data',
     'Generator': 'stylegan2', 'Discriminator': 'stylegan2', 'Encoder': 'encoder',
     'ASIT': 'asit', 'Inversion': 'asit', 'InversionDiscriminator': 'discriminator',
-    'IFER': 'expression', 'Prediction': 'expression', 'FaceFeatures': 'losses', 'load': 'checkpoints',
+    'IFER': 'expression', 'Prediction': 'expression', 'FaceFeatures': 'losses', 'FaceEmbedder': 'identity', 'load': 'checkpoints',
 }
-_MODELS = {'Generator', 'Encoder', 'ASIT', 'IFER', 'FaceFeatures'}  # 16_checkpoints gives these `from_pretrained`
+_MODELS = {'Generator', 'ASIT', 'IFER', 'FaceFeatures', 'FaceEmbedder'}  # 16_checkpoints gives these `from_pretrained`
 
 __all__ = [*_HOME, '__version__']
 

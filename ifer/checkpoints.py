@@ -8,16 +8,20 @@ __all__ = ['RAFDB_CLASSES', 'Kind', 'save', 'read_file', 'Found', 'recognise', '
 
 # %% ../nbs/16_checkpoints.ipynb #378b7552
 import argparse
+import hashlib
+import json
 import math
+import os
 import pickle
 import re
 import sys
 import warnings
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -25,12 +29,12 @@ from torch.overrides import TorchFunctionMode
 from .align import ONet, PNet, RNet, read_npy
 from .asit import ASIT
 from .config import NUMERICS, ASITConfig, EncoderConfig, GeneratorConfig, IFERConfig
-from .core import (CheckpointError, IferError, OptionError, asset, atomic_path, closest, count_parameters, digest, git_revision,
-                       read_json, write_json)
+from .core import (CheckpointError, DataError, IferError, OptionError, asset, atomic_path, closest, count_parameters, digest, get_device,
+                       git_revision, plain, read_json, write_json)
 from .encoder import original_key
 from .expression import IFER
 from .identity import FaceEmbedder, IRConfig, MoCoEmbedder
-from .pretrained import find_pretrained
+from .pretrained import AUXILIARY, auxiliary, find_pretrained
 from .stylegan2 import Generator
 
 # %% ../nbs/16_checkpoints.ipynb #fd2eea52
@@ -58,9 +62,25 @@ def _kind(name, source):
 
 # %% ../nbs/16_checkpoints.ipynb #428f023e
 def _weights(model, dtype):
-    "The tensors to write: contiguous, parameters and float buffers as `dtype` (None = as they are)."
-    def convert(v): return v.to(dtype) if dtype is not None and v.is_floating_point() else v
-    return {k: convert(v.detach().cpu()).contiguous() for k, v in model.state_dict().items()}
+    "The tensors to write: each with memory of its own, parameters and float buffers as `dtype` (None = as they are)."
+    if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
+        raise OptionError(f'dtype={dtype}: weights are written as torch.float32, torch.float16, torch.bfloat16 or None, as they are')
+    tensors = {k: v.detach().cpu() for k, v in model.state_dict().items()}
+    cast = {k: v.to(dtype) if dtype and v.is_floating_point() else v for k, v in tensors.items()}
+    if large := [k for k in cast if cast[k].dtype != tensors[k].dtype and cast[k].isinf().any() and not tensors[k].isinf().any()]:
+        raise OptionError(f'dtype={dtype}: its range is too small for {_some(large)}')
+    return _unshared({k: v.contiguous() for k, v in cast.items()})
+
+
+def _unshared(tensors):
+    "The same tensors, a copy in place of one that shares its memory with one before."
+    seen = set()
+    def own(v):
+        place = v.untyped_storage().data_ptr()
+        if place in seen: return v.clone()
+        seen.add(place)
+        return v
+    return {k: own(v) for k, v in tensors.items()}
 
 
 def save(
@@ -69,17 +89,29 @@ def save(
     dtype=None,  # type of the floats in the file: None = as they are, torch.float16 = half the size
     **info,      # what else to remember: step, metrics, data digest …
 ):
-    "Write `model` into `folder`; each file appears whole or not at all."
+    "Write `model` into `folder`; each file appears whole or not at all, and two that do not belong together are known by their `pair`."
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
+    kind = next((k for k in _KINDS.values() if k.model is type(model)), None)
+    if kind is None: raise OptionError(f"{type(model).__name__}: only a network of ifer can be saved: {', '.join(k.model.__name__ for k in _KINDS.values())}")
+    tensors = _weights(model, dtype)
+    about = _about(model, kind, tensors, info)
+    for file in (f'{kind.name}.safetensors', f'{kind.name}.json'):
+        if os.path.isdir(f'{folder}/{file}'): raise OptionError(f'{folder}/{file}: is a folder, and a file shall be written there')
+    try:
+        with atomic_path(Path(folder)/f'{kind.name}.safetensors') as temporary: save_file(tensors, temporary, dict(pair=about['pair']))
+        write_json(Path(folder)/f'{kind.name}.json', about)
+    except (OSError, SafetensorError) as e: raise CheckpointError(f'{folder}: cannot be written ({getattr(e, "strerror", None) or e})') from None
 
+
+def _about(model, kind, tensors, info):
+    "What the JSON beside the tensors says; `pair` is a digest of it, which stands in both files."
     import ifer
-    kind = next(k for k in _KINDS.values() if k.model is type(model))
     config = model.config.to_dict() if kind.config else {}
+    dtype = next((str(v.dtype).removeprefix('torch.') for v in tensors.values() if v.is_floating_point()), '')
     about = dict(kind=kind.name, format='ifer', version=ifer.__version__, revision=git_revision(), classes=list(config.get('classes', ())),
-                 dtype=str(dtype or torch.float32).removeprefix('torch.'), config=config, **info)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with atomic_path(Path(folder)/f'{kind.name}.safetensors') as temporary: save_file(_weights(model, dtype), temporary)
-    write_json(Path(folder)/f'{kind.name}.json', about)
+                 dtype=dtype, config=config, **info)
+    return about | dict(pair=hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:16])
 
 # %% ../nbs/16_checkpoints.ipynb #3a65b10a
 _ARCHIVES = {b'\x1f\x8b': 'gzip', b'7z\xbc\xaf': '7z', b'Rar!': 'RAR', b'BZh': 'bzip2', b'\xfd7zXZ': 'xz'}
@@ -110,35 +142,53 @@ def _unpickle(path, mmap=False):
             warnings.simplefilter('ignore')  # about the type of old storages
             return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
     except Exception as e:
-        asked = re.search(r'(?:GLOBAL|Unsupported class|function) ([\w.]+\.\w+)', str(e)) if isinstance(e, pickle.UnpicklingError) else None
-        if 'Unsupported operand' in str(e):
-            raise CheckpointError(f'{path}: is a Python pickle, but not one of PyTorch: not loaded, since reading it could run a program; nothing was executed') from None
-        if asked: raise CheckpointError(f"{path}: not loaded, it asks for '{asked[1]}', which weights have no use for; nothing was executed") from None
-        raise CheckpointError(f'{path}: is damaged or incomplete ({path.stat().st_size:,} bytes): download it again') from None
+        raise CheckpointError(f'{path}: ' + _why_not(str(e) if isinstance(e, pickle.UnpicklingError) else '', path)) from None
+
+
+_BEGINS = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # every PyTorch file of the old format
+
+
+def _why_not(said, path):
+    "Why the restricted reader refused a file, from what it `said`."
+    asked = re.search(r'(?:GLOBAL|Unsupported class|function) ([\w.]+)', said)
+    torn = asked and asked[1].startswith('torch.') and not hasattr(torch, asked[1].split('.')[1])  # a name that damage made
+    if asked and not torn: return f"not loaded, it asks for '{asked[1]}', which weights have no use for; nothing was executed"
+    with open(path, 'rb') as f: head = f.read(len(_BEGINS))
+    if head[:2] != b'PK' and head != _BEGINS:
+        return 'is a Python pickle, but not one of PyTorch: not loaded, since reading it could run a program; nothing was executed'
+    return f'is damaged or incomplete ({path.stat().st_size:,} bytes): download it again'
 
 
 def _unzip(path):
     "What a PyTorch file since version 1.6 holds."
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f'{path}: is incomplete: it ends after {path.stat().st_size:,} bytes, before its table of contents; download it again')
-    names = zipfile.ZipFile(path).namelist()
+    try:
+        with zipfile.ZipFile(path) as archive: files = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeError, OSError):
+        raise CheckpointError(f'{path}: is damaged, its table of contents cannot be read: download it again') from None
+    names = [f.filename for f in files]
+    if any(n.endswith('/constants.pkl') for n in names):
+        raise CheckpointError(f'{path}: is a TorchScript program, not weights: torch.jit.load it, and torch.save its state_dict()')
     if not any(n.endswith('data.pkl') for n in names):
         raise CheckpointError(f'{path}: is a ZIP archive of {_some(names, 3)}: unpack it, and load the file in it')
+    if any(f.compress_type for f in files):
+        raise CheckpointError(f'{path}: was unpacked and packed again with compression, which PyTorch does not use: get the file as it was')
     return _unpickle(path, mmap=True)
 
 
 def _some(names, n=5):
     "At most `n` names, the rest counted."
     names = list(names)
-    return ', '.join(map(str, names[:n])) + (f' and {len(names) - n} more' if len(names) > n else '')
+    return ', '.join(plain(name, 80) for name in names[:n]) + (f' and {len(names) - n} more' if len(names) > n else '')
 
 # %% ../nbs/16_checkpoints.ipynb #2394bf63
 def _read_safetensors(path):
     "The tensors of a safetensors file."
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    try: return load_file(path)
-    except SafetensorError: raise CheckpointError(f'{path}: is damaged or incomplete ({path.stat().st_size:,} bytes)') from None
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, 'pt') as file: return {k: file.get_tensor(k) for k in file.keys()}
+    except (SafetensorError, OSError): raise CheckpointError(f'{path}: is damaged or incomplete ({path.stat().st_size:,} bytes)') from None
 
 
 _READERS = dict(safetensors=_read_safetensors, zip=_unzip, npy=read_npy, pickle=_unpickle)
@@ -149,7 +199,7 @@ def read_file(
 ) -> dict:
     "What a file of weights holds, without executing anything in it; `CheckpointError` when it is none, or not whole."
     path = Path(path)
-    if not path.is_file(): raise CheckpointError(f'{path}: no such file')
+    if not os.path.isfile(path): raise CheckpointError(f'{path}: no such file')
     content = _READERS[_sniff(path)](path)
     if not isinstance(content, dict): raise CheckpointError(f'{path}: holds {type(content).__name__}, not the tensors of a network')
     return content
@@ -180,37 +230,60 @@ def _format(*marks):
     return register
 
 
-def _count(state, pattern):
-    "How many different numbers stand in the names that match `pattern`."
-    return len({m[1] for m in map(re.compile(pattern).match, state) if m})
+def _numbers(state, pattern):
+    "The numbers that stand in the names that match `pattern`."
+    return {int(m[1]) for m in map(re.compile(pattern).match, state) if m}
+
+
+def _shapes(state, prefix, sides):
+    "Shapes of the tensors that give the sizes; `sides`: name without `prefix` -> number of sides it must have."
+    names = [prefix + name for name in sides]
+    if absent := [n for n in names if n not in state]: raise CheckpointError(f'lacks tensors that give its sizes: {_some(absent)}')
+    shapes = [tuple(state[n].shape) for n in names]
+    wrong = [f'{n} {s}' for n, s, k in zip(names, shapes, sides.values()) if len(s) != k or 0 in s]
+    if wrong: raise CheckpointError(f'has tensors of a shape that cannot be: {_some(wrong)}')
+    return shapes
 
 # %% ../nbs/16_checkpoints.ipynb #a8f1422b
 def _generator_config(state, prefix=''):
     "The configuration of the generator whose tensors these are."
-    n = _count(state, rf'{prefix}convs\.(\d+)\.')
-    size, last = 2**(n // 2 + 2), state[f'{prefix}convs.{n - 1}.conv.weight'].shape[1]
-    return GeneratorConfig(size=size, style_dim=state[f'{prefix}style.1.weight'].shape[1], n_mlp=_count(state, rf'{prefix}style\.(\d+)\.'),
-                           width=state[f'{prefix}input.input'].shape[1], channel_multiplier=last * size / 2**14 if size > 32 else 2.)
+    numbers = _numbers(state, rf'{prefix}convs\.(\d+)\.')
+    n = max(numbers, default=0) // 2 * 2 + 2  # layers come in pairs
+    if absent := [f'{prefix}convs.{i}' for i in range(min(n, 99)) if i not in numbers]:
+        raise CheckpointError(f'is a generator without the layers {_some(absent)}')
+    names = f'convs.{n - 1}.conv.weight', 'style.1.weight', 'input.input'
+    last, style, constant = _shapes(state, prefix, dict(zip(names, (5, 2, 4))))
+    size = 2**(n // 2 + 2) if n < 99 else n
+    return GeneratorConfig(size=size, style_dim=style[1], n_mlp=len(_numbers(state, rf'{prefix}style\.(\d+)\.')),
+                           width=constant[1], channel_multiplier=last[1] * size / 2**14 if size > 32 else 2.)
 
 
 @_format('input.input', 'to_rgb1.conv.weight')
 def _stylegan2(content, state):
     "StyleGAN2, rosinality's layout."
-    avg = {'latent_avg': content['latent_avg'].flatten()} if isinstance(content.get('latent_avg'), torch.Tensor) else {}
+    config, avg = _generator_config(state), content.get('latent_avg')
+    if avg is not None: state = state | {'latent_avg': _mean_latent(avg, (config.style_dim,), (1, config.style_dim))}
     others = [k for k in content if k in ('g', 'd', 'g_optim', 'd_optim')]
-    return Found('StyleGAN2 (rosinality)', 'generator', _generator_config(state), state | avg, info=dict(left_out=others) if others else {})
+    return Found('StyleGAN2 (rosinality)', 'generator', config, state, info=dict(left_out=others) if others else {})
+
+
+def _mean_latent(avg, shape, also):
+    "The mean latent as `shape`, when it has that one or `also`."
+    if not isinstance(avg, torch.Tensor): raise CheckpointError(f'has a latent_avg that is no tensor, but {type(avg).__name__}')
+    if tuple(avg.shape) not in (shape, also): raise CheckpointError(f'latent_avg has shape {tuple(avg.shape)}, the generator takes {shape}')
+    return avg.expand(shape).clone() if avg.ndim <= len(shape) else avg.flatten()
 
 # %% ../nbs/16_checkpoints.ipynb #fe9080bc
 def _encoder_config(state, prefix, **changes):
     "The configuration of the encoder whose tensors these are."
-    def shape(name): return state[prefix + name].shape
-    tables = [shape(f'levels.{i}.blocks.0.attn.relative_position_bias_table') for i in range(4)]
+    *tables, patch, style, block, last, mlp = _shapes(state, prefix, {f'levels.{i}.blocks.0.attn.relative_position_bias_table': 2 for i in range(4)} | {
+        'patch_embed.proj.weight': 4, 'styles.0.linear.weight': 2, 'styles.0.blocks.0.weight': 4, 'last_block.weight': 4,
+        'levels.0.blocks.0.mlp.fc1.weight': 2})
     window = (math.isqrt(tables[0][0]) + 1) // 2  # a table has (2*window - 1)² rows
-    dim, in_chans = shape('patch_embed.proj.weight')[:2]
-    found = dict(size=32 * window, n_styles=_count(state, rf'{prefix}styles\.(\d+)\.'), style_dim=shape('styles.0.linear.weight')[0],
-                 width=shape('styles.0.blocks.0.weight')[0], structure_width=shape('last_block.weight')[0], embed_dim=dim, in_chans=in_chans,
-                 depths=tuple(_count(state, rf'{prefix}levels\.{i}\.blocks\.(\d+)\.') for i in range(4)),
-                 num_heads=tuple(heads for _, heads in tables), mlp_ratio=shape('levels.0.blocks.0.mlp.fc1.weight')[0] / dim,
+    found = dict(size=32 * window, n_styles=len(_numbers(state, rf'{prefix}styles\.(\d+)\.')), style_dim=style[0],
+                 width=block[0], structure_width=last[0], embed_dim=patch[0], in_chans=patch[1],
+                 depths=tuple(len(_numbers(state, rf'{prefix}levels\.{i}\.blocks\.(\d+)\.')) for i in range(4)),
+                 num_heads=tuple(heads for _, heads in tables), mlp_ratio=mlp[0] / patch[0],
                  layer_scale=1e-5 if f'{prefix}levels.0.blocks.0.gamma1' in state else None, feature_branch=f'{prefix}convs.0.weight' in state)
     return EncoderConfig(**found | changes)
 
@@ -221,21 +294,25 @@ _DEAD = r'(encoder|feature_model)\.(norm|head)\.|.*\.relative_position_index$|.*
 @_format('encoder.patch_embed.proj.weight', 'decoder.input.input')
 def _asit(content, state):
     "ASIT, as the released implementation saves it."
-    opts, avg = _plain(content.get('opts', {})), content.get('latent_avg')
+    opts, avg = _plain(content.get('opts') or {}), content.get('latent_avg')
     generator, encoder = _generator_config(state, 'decoder.'), _encoder_config(state, 'encoder.')
     offsets = opts.get('start_from_latent_avg', avg is not None)
-    if offsets and avg is None: raise CheckpointError('its codes are offsets from a mean latent (start_from_latent_avg), but latent_avg is missing')
+    if offsets and avg is None: raise CheckpointError('its codes are offsets from a mean latent (start_from_latent_avg), and latent_avg is missing')
     shape = generator.n_styles, generator.style_dim
-    if avg is None: avg = torch.zeros(shape)
-    if tuple(avg.shape) not in (shape, shape[1:]): raise CheckpointError(f'latent_avg has shape {tuple(avg.shape)}, the generator takes {shape}')
+    avg = torch.zeros(shape) if avg is None else _mean_latent(avg, shape, shape[1:])
     config = ASITConfig(generator, encoder, offsets, encoder.n_styles == 1, opts.get('use_struct', True), 'original')
-    return Found('ASIT (released implementation)', 'asit', config, state | {'latent_avg': avg.expand(shape)}, original_key, _DEAD, info=dict(opts=opts))
+    return Found('ASIT (released implementation)', 'asit', config, state | {'latent_avg': avg}, original_key, _DEAD, info=dict(opts=opts))
 
 
 def _plain(options):
-    "A dictionary or a Namespace as a dictionary of what JSON can write."
+    "The options of a training, a dictionary or a Namespace, as a dictionary of what JSON can write."
     options = vars(options) if isinstance(options, argparse.Namespace) else options
-    return {k: v if isinstance(v, (bool, int, float, str, type(None))) else str(v) for k, v in dict(options).items()}
+    if not isinstance(options, dict): raise CheckpointError(f'has options that are no dictionary, but {type(options).__name__}')
+    def shown(v): return v if isinstance(v, (bool, int, float, str, type(None))) else ' '.join(map(str, v)) if _is_flat(v) else type(v).__name__
+    return {plain(k, 80): shown(v) for k, v in options.items()}
+
+
+def _is_flat(v): return isinstance(v, (list, tuple)) and len(v) < 99 and all(isinstance(i, (bool, int, float, str)) for i in v)
 
 # %% ../nbs/16_checkpoints.ipynb #08f8aa7c
 RAFDB_CLASSES = ('surprise', 'fear', 'disgust', 'happiness', 'sadness', 'anger', 'neutral')  # RAF-DB's codes 1 to 7
@@ -244,7 +321,8 @@ RAFDB_CLASSES = ('surprise', 'fear', 'disgust', 'happiness', 'sadness', 'anger',
 @_format('feature_model.patch_embed.proj.weight', 'style_conv.weight')
 def _ifer(content, state):
     "IFER, as the released implementation saves it."
-    config = IFERConfig(_encoder_config(state, 'feature_model.', feature_branch=False), [f'class {i}' for i in range(len(state['head.bias']))], 'original')
+    (n,), = _shapes(state, '', {'head.bias': 1})
+    config = IFERConfig(_encoder_config(state, 'feature_model.', feature_branch=False), [f'class {i}' for i in range(n)], 'original')
     info = {k: content[k] for k in ('epoch', 'arch', 'metric', 'version') if isinstance(content.get(k), (int, float, str))}
     info |= dict(opts=_plain(content.get('args') or {}))
     return Found('IFER (released implementation)', 'ifer', config, state, original_key, _DEAD + r'|feature_model\.convs\.', info=info)
@@ -252,9 +330,10 @@ def _ifer(content, state):
 
 def _name_classes(found, classes, source):
     "Put the names of the classes in: those the file gives, those passed, or RAF-DB's."
-    n = len(found.config.classes)
+    if isinstance(classes, str): raise OptionError(f"classes='{classes}': a list of names is needed, in the order of the logits")
+    n, classes = len(found.config.classes), tuple(map(str, () if classes is None else classes))
     if found.classes:
-        if classes and tuple(classes) != found.classes:
+        if classes and classes != found.classes:
             raise CheckpointError(f"{source}: names its classes {', '.join(found.classes)}, not {', '.join(classes)}; leave classes out, and "
                                   'reorder() the model when you want them in another order')
         return
@@ -264,16 +343,17 @@ def _name_classes(found, classes, source):
     if not classes:
         warnings.warn(f"{source}: does not name its classes; taken for RAF-DB's, by code: {', '.join(RAFDB_CLASSES)}. Pass classes= if not", stacklevel=4)
         found.info['classes_from'] = "assumed: RAF-DB's codes 1 to 7; the file does not name them"
-    found.classes = tuple(classes or RAFDB_CLASSES)
+    found.classes = classes or RAFDB_CLASSES
     found.config = found.config.replace(classes=found.classes)
 
 # %% ../nbs/16_checkpoints.ipynb #4087e4a6
 @_format('input_layer.0.weight', 'output_layer.3.weight')
 def _ir(content, state):
     "IR-SE50 (ArcFace), IR-101 (CurricularFace) and their like."
-    widths = [len(state[f'body.{i}.res_layer.3.weight']) for i in range(_count(state, r'body\.(\d+)\.'))]
+    units = range(max(_numbers(state, r'body\.(\d+)\.'), default=0) + 1)
+    shapes = _shapes(state, '', {f'body.{i}.res_layer.3.weight': 4 for i in units[:999]} | {'output_layer.3.weight': 2})
+    widths, (embed_dim, flat) = [s[0] for s in shapes[:-1]], shapes[-1]
     stages = tuple(sorted(set(widths)))
-    embed_dim, flat = state['output_layer.3.weight'].shape
     config = IRConfig(tuple(widths.count(w) for w in stages), stages, 'body.0.res_layer.5.fc1.weight' in state, 'output_layer.4.weight' in state,
                       16 * math.isqrt(flat // stages[-1]), embed_dim)
     return Found('IR-SE (ArcFace)' if config.se else 'IR (CurricularFace)', 'face_embedder', config, state, lambda name: name.removeprefix('net.'))
@@ -294,14 +374,37 @@ def _mtcnn(content, state):
 # %% ../nbs/16_checkpoints.ipynb #e61d5f24
 def _ours(about, state, source):
     "What the JSON beside a file says of its tensors."
-    if not isinstance(about, dict): raise CheckpointError(f'{source}: its JSON describes nothing')
-    kind = _kind(about.get('kind'), source)
-    try: config = kind.config.from_dict(about['config']) if kind.config else None
-    except (KeyError, TypeError, OptionError) as e: raise CheckpointError(f'{source}: its JSON does not describe a {kind.name}: {e}') from None
+    _check_types(about, source)
+    kind = _kind(about['kind'], source)
+    try: config = _whole_config(kind.config, about['config']) if kind.config else None
+    except OptionError as e: raise CheckpointError(f'{source}: its JSON does not describe a {kind.name}: {e}') from None
     classes = tuple(about.get('classes', ()))
     if classes != tuple(getattr(config, 'classes', classes)):
         raise CheckpointError(f"{source}: its JSON contradicts itself about the order of the classes: {', '.join(classes)} and {', '.join(config.classes)}")
     return Found('ifer', kind.name, config, state, classes=classes, step=about.get('step'), info=about)
+
+
+_TYPES = dict(kind=str, config=dict, classes=list, step=(int, type(None)), opts=dict, source=dict, ignored=list, pair=str, format=str)
+
+
+def _check_types(about, source):
+    "Refuse a JSON that could not be ours."
+    if not isinstance(about, dict): raise CheckpointError(f'{source}: its JSON describes nothing')
+    lacking = [k for k in ('kind', 'config') if k not in about]
+    if lacking: raise CheckpointError(f"{source}: its JSON lacks {' and '.join(lacking)}")
+    wrong = [f'{k} {plain(repr(about[k]), 40)}' for k, t in _TYPES.items() if k in about and not isinstance(about[k], t)]
+    texts = [('classes', about.get('classes')), ('source', [(about.get('source') or {}).get(k, '') for k in ('file', 'format', 'sha256')] if not wrong else [])]
+    wrong += [f'{k} {plain(repr(v), 40)}' for k, values in texts if isinstance(values, list) for v in values if not isinstance(v, str)]
+    if wrong: raise CheckpointError(f"{source}: its JSON says what cannot be: {_some(wrong)}")
+
+
+def _whole_config(cls, values):
+    "The configuration, every option of which must be said: a default could differ from what the tensors were trained with."
+    if not isinstance(values, dict): raise OptionError('a configuration is options and values')
+    absent = [name for name in cls.names() if name not in cls.known(values)]
+    if absent: raise OptionError(f'options are missing: {_some(absent)}')
+    nested = {f.name: f.type for f in fields(cls) if is_dataclass(f.type)}
+    return cls.from_dict({k: _whole_config(nested[k], v) if k in nested else v for k, v in cls.known(values).items()})
 
 # %% ../nbs/16_checkpoints.ipynb #59c8fa28
 _STATES = 'g_ema', 'state_dict_ema', 'state_dict', 'model'  # where a file keeps its tensors, most wanted first
@@ -309,10 +412,16 @@ _RELATIVES = {'encoder.input_layer.0.weight': 'a pSp or e4e inversion network', 
               'which is read where it is used: put it into pretrained_models/', 'synthesis.b4.const': "a generator in NVIDIA's layout; rosinality's is wanted"}
 
 
+def _tensors(content):
+    "The tensors in a dictionary, by name."
+    def numbers(v): return isinstance(v, torch.Tensor) or isinstance(v, np.ndarray) and v.dtype.kind in 'biuf'
+    return {k: torch.as_tensor(v) for k, v in content.items() if isinstance(k, str) and numbers(v)}
+
+
 def _state_of(content):
     "Where the tensors are, and the tensors by name."
-    where = next((k for k in _STATES if isinstance(content.get(k), dict)), '')
-    state = {k: torch.as_tensor(v) for k, v in (content[where] if where else content).items() if isinstance(k, str) and hasattr(v, 'shape')}
+    found = ((k, _tensors(content[k])) for k in _STATES if isinstance(content.get(k), dict))
+    where, state = next(((k, tensors) for k, tensors in found if tensors), ('', _tensors(content)))
     if all(k.startswith('module.') for k in state): state = {k.removeprefix('module.'): v for k, v in state.items()}
     return where, state
 
@@ -326,8 +435,7 @@ def recognise(
     for marks, read in _FORMATS:
         if not all(m in state for m in marks): continue
         try: found = read(content, state)
-        except KeyError as e: raise CheckpointError(f'{source}: looks like {read.__doc__[:-1]}, but tensors are missing: {e.args[0]}') from None
-        except (CheckpointError, OptionError) as e: raise CheckpointError(f'{source}: {e}') from None
+        except (CheckpointError, OptionError) as e: raise CheckpointError(f'{source}: looks like {read.__doc__[:-1]}, but {e}') from None
         found.info = dict(state_dict=where) | found.info if where else found.info
         return found
     relative = next((f'; it looks like {what}' for name, what in _RELATIVES.items() if name in state), '')
@@ -341,26 +449,45 @@ def inspect(
     classes=None,   # names of the classes, for a file that does not name them
 ) -> Found:
     "What a file holds; the tensors are not read yet."
-    path = _only_file(Path(path))
+    path = _only_file(_located(path))
     content, about = read_file(path), path.with_suffix('.json')
-    if path.suffix == '.safetensors' and about.exists():
-        try: found = _ours(read_json(about), content, path)
-        except ValueError: raise CheckpointError(f'{about}: is no JSON') from None
+    if path.suffix == '.safetensors' and os.path.exists(about):
+        try: said = read_json(about)
+        except (DataError, OSError) as e: raise CheckpointError(getattr(e, 'strerror', None) or str(e)) from None
+        found = _ours(said, content, path)
+        _check_pair(path, said)
     else:
         try: found = recognise(content, path)
         except CheckpointError as e:
             if path.suffix == '.safetensors': raise CheckpointError(f'{e} (and the {about.name} that would describe it is missing)') from None
             raise
-        named = re.fullmatch(r'(?:iteration_)?(\d{3,})', path.name.split('.')[0])
-        found.step = found.step or (int(named[1]) if named else None)
+        named = re.fullmatch(r'(?:iteration_)?([0-9]{3,7})', path.name.split('.')[0])  # as the published trainings name their files
+        if found.kind in ('generator', 'asit') and named: found.step = int(named[1])
     if found.kind == 'ifer': _name_classes(found, classes, path)
+    elif classes is not None: raise OptionError(f'{path}: classes is an option of IFER, this is {found.format}')
     if numerics: found.config = _with_numerics(found, numerics, path)
     return found
 
 
+def _located(path):
+    "A file or folder there is; else what is called so in `pretrained_models/` or among the shipped weights."
+    path = Path(path).expanduser()
+    if os.path.exists(path) or not path.name: return path
+    shipped = asset('weights')/path
+    return find_pretrained(path) or (shipped if os.path.exists(shipped) else path)
+
+
+def _check_pair(path, about):
+    "Refuse tensors and a JSON of two different savings, as a save that was cut short leaves them."
+    from safetensors import safe_open
+    with safe_open(path, 'pt') as file: pair = (file.metadata() or {}).get('pair')
+    if pair and about.get('pair', pair) != pair:
+        raise CheckpointError(f'{path}: is not of one piece with its {path.stem}.json: the two were saved at different times')
+
+
 def _only_file(path):
     "The one network of ours in a folder; a file is itself."
-    if not path.is_dir(): return path
+    if not os.path.isdir(path): return path
     files = [p for p in sorted(path.glob('*.safetensors')) if p.with_suffix('.json').exists()]
     if len(files) != 1: raise CheckpointError(f'{path}: is a folder with {_some(p.name for p in files) or "no network of ours"}: name one file')
     return files[0]
@@ -375,7 +502,7 @@ def _with_numerics(found, numerics, source):
 # %% ../nbs/16_checkpoints.ipynb #963a927a
 class _Unfilled(TorchFunctionMode):
     "Leave out drawing first values for parameters."
-    skipped = {'normal_', 'uniform_', 'kaiming_uniform_', 'erfinv_', 'mul_', 'add_', 'clamp_', 'fill_', 'zero_'}
+    skipped = {'normal_', 'uniform_', 'kaiming_uniform_', 'erfinv_', 'mul_', 'div_', 'add_', 'clamp_', 'fill_', 'zero_'}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         tensor, name = next(iter((*args, *(kwargs or {}).values())), None), getattr(func, '__name__', '')
@@ -386,9 +513,14 @@ class _Unfilled(TorchFunctionMode):
 def _hollow(
     kind,    # a `Kind`
     config,  # its configuration
+    source='',  # where it is from, for messages
 ) -> nn.Module:
     "The network with parameters that have a shape and nothing else: memory that nobody touched takes none."
-    with _Unfilled(): return kind.build(config)
+    try:
+        with _Unfilled(): return kind.build(config)
+    except IferError as e: raise CheckpointError(f'{source}: {e}') from None
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as e:
+        raise CheckpointError(f'{source}: no {kind.name} can be built with sizes like these ({plain(e, 120)})') from None
 
 
 def _reshaped(tensor, shape):
@@ -398,9 +530,9 @@ def _reshaped(tensor, shape):
 
 # %% ../nbs/16_checkpoints.ipynb #1ae2543e
 def _match(model, found, source):
-    "The tensors for `model`, by its names; `CheckpointError` lists at most five of each sort that do not fit."
+    "The tensors for `model`, by its names; `CheckpointError` lists at most five that do not fit."
     for name, tensor in found.tensors.items():  # buffers that are there or not, such as a generator's mean latent
-        if name in model._buffers and model._buffers[name] is None: model._buffers[name] = torch.empty_like(tensor)
+        if name in model._buffers and model._buffers[name] is None: model._buffers[name] = torch.empty(tensor.shape, device=tensor.device)
     own = model.state_dict()
     keys, fits = {k: found.key(k) for k in own}, {}
     for k, v in own.items():
@@ -408,11 +540,28 @@ def _match(model, found, source):
     wanted, ignored = set(keys.values()), re.compile(found.ignored)
     shapes = (f'{keys[k]} {tuple(found.tensors[keys[k]].shape)} instead of {tuple(own[k].shape)}' for k, v in fits.items() if v is None)
     problems = {'missing': [n for k, n in keys.items() if k not in fits], 'of another shape': list(shapes),
+                'of another type': [f'{keys[k]} {_type(v)}' for k, v in fits.items() if v is not None and _type(v) != _type(own[k])],
                 'unknown': [k for k in found.tensors if k not in wanted and not ignored.match(k)]}
     if any(problems.values()):
-        said = '; '.join(f'{what}: {_some(names)}' for what, names in problems.items() if names)
-        raise CheckpointError(f'{source}: is {found.format}, but tensors are {said}')
+        what = f'{found.kind} of ifer' if found.format == 'ifer' else found.format
+        raise CheckpointError(f'{source}: is {what}, but tensors are {_sorts(problems)}')
     return fits
+
+
+def _type(tensor):
+    "What sort of numbers these are."
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex(): return str(tensor.dtype if tensor.layout == torch.strided else tensor.layout)
+    return 'real numbers' if tensor.is_floating_point() else 'whole numbers'
+
+
+def _sorts(problems, most=5):
+    "Names by sort of problem: at most `most` in all, but one of each sort, the rest counted."
+    problems, said = {what: names for what, names in problems.items() if names}, []
+    for left, (what, names) in zip(range(len(problems) - 1, -1, -1), problems.items()):
+        n = max(1, most - left)
+        said.append(f'{what}: {_some(names, n)}')
+        most -= min(n, len(names))
+    return '; '.join(said)
 
 
 def fill(
@@ -422,7 +571,8 @@ def fill(
 ) -> nn.Module:
     "Make the tensors of `found` the parameters and buffers of `model`, as float32."
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in _match(model, found, source).items()}
-    model.load_state_dict(tensors, assign=True)
+    if empty := [k for k, v in tensors.items() if v.is_meta]: raise CheckpointError(f'{source}: holds names and shapes, but no numbers: {_some(empty)}')
+    model.load_state_dict(_unshared(tensors), assign=True)
     return model
 
 # %% ../nbs/16_checkpoints.ipynb #dee81c19
@@ -437,13 +587,21 @@ class Loaded:
     "A network from a file, and what the file said about it."
     model: nn.Module    # the network, in eval mode
     format: str         # name of the format it was read from
-    config: object      # its configuration
-    classes: tuple      # names of the classes in the order of the logits, () when it has none
     step: int | None    # training step it was saved at, when the file says
     info: dict          # everything else the file says
 
+    @property
+    def config(self):
+        "The configuration of the network; None when it has none."
+        return getattr(self.model, 'config', None)
+
+    @property
+    def classes(self) -> tuple:
+        "Names of the classes in the order of the logits, () when it has none."
+        return tuple(getattr(self.model, 'classes', ()))
+
     def __repr__(self):
-        return '\n'.join(f'{name:<11}{value}' for name, value in self._lines().items())
+        return '\n'.join(f'{name:<11}{plain(value, 400)}' for name, value in self._lines().items())
 
     def _lines(self):
         "What there is to say, by name."
@@ -465,7 +623,7 @@ class Loaded:
 def _loaded(model, found):
     "A network with what was found about it."
     ignored = [k for k in found.tensors if re.match(found.ignored, k)]
-    return Loaded(model, found.format, found.config, found.classes, found.step, found.info | (dict(ignored=ignored) if ignored else {}))
+    return Loaded(model, found.format, found.step, found.info | (dict(ignored=ignored) if ignored else {}))
 
 # %% ../nbs/16_checkpoints.ipynb #24a7826c
 def build(
@@ -473,7 +631,7 @@ def build(
     source='',  # where it is from, for messages
 ) -> Loaded:
     "The network of what was found."
-    return _loaded(fill(_hollow(_kind(found.kind, source), found.config), found, source).eval(), found)
+    return _loaded(fill(_hollow(_kind(found.kind, source), found.config, source), found, source).eval(), found)
 
 
 def load(
@@ -495,15 +653,17 @@ def find(
     kind,          # kind of network wanted, e.g. 'asit'
 ) -> Path:
     "The file that `from_pretrained` shall read."
-    path = Path(name_or_path)
-    if path.is_file(): return path
-    if not path.is_dir() and (file := find_pretrained(path)): return file
-    folder = path if path.is_dir() else asset('weights')/path
-    if len(path.parts) != 1 and not path.is_dir() or not folder.is_dir():
+    path = Path(name_or_path).expanduser()
+    if os.path.isfile(path): return path
+    if not os.path.isdir(path):
+        known = next((key for key, a in AUXILIARY.items() if str(path) in (key, *a.names)), None)
+        if file := auxiliary(known) if known else find_pretrained(path): return file
+    folder = path if os.path.isdir(path) else asset('weights')/path
+    if not str(name_or_path) or not os.path.isdir(folder):
         raise OptionError(f"there are no weights '{name_or_path}': no such file or folder, not in pretrained_models/, and not shipped"
                           + closest(name_or_path, shipped()))
     file = folder/f'{kind}.safetensors'
-    if not file.exists():
+    if not os.path.isfile(file):
         there = sorted(p.stem for p in folder.glob('*.safetensors')) or ['nothing']
         raise CheckpointError(f"{name_or_path}: holds {', '.join(there)}, but no {kind}.safetensors")
     return file
@@ -519,7 +679,7 @@ def add_pretrained(
 
     def from_pretrained(cls, name_or_path, device='cpu', **options):
         "The network called `name_or_path` ('synth64', a folder or a file in any format), in eval mode on `device`; options as in `load`."
-        file = find(name_or_path, name)
+        device, file = get_device(device), find(name_or_path, name)
         found = inspect(file, **options)
         holds = _kind(found.kind, file).model
         if holds is not cls: raise CheckpointError(f'{name_or_path}: holds {holds.__name__} ({found.format}), not {cls.__name__}')
@@ -541,7 +701,7 @@ def describe(
 ) -> str:
     "What a file holds, in a few lines; the tensors are not read."
     found = inspect(path, **options)
-    model = _hollow(_kind(found.kind, path), found.config)
+    model = _hollow(_kind(found.kind, path), found.config, path)
     _match(model, found, path)
     return '\n  '.join([str(path), *str(_loaded(model, found)).splitlines()])
 
@@ -555,18 +715,18 @@ def convert(
     "Write the network of a file in our format; refuses to write over one."
     found = inspect(path, **options)
     file = Path(folder)/f'{found.kind}.safetensors'
-    if file.exists(): raise OptionError(f'{file} exists already: choose another folder, or remove it')
-    loaded, path = build(found, path), _only_file(Path(path))
-    info = {k: v for k, v in loaded.info.items() if k not in ('kind', 'format', 'config', 'classes', 'dtype', 'version', 'revision', 'step', 'state_dict')}
+    for there in (file, file.with_suffix('.json')):
+        if os.path.lexists(there): raise OptionError(f'{there} exists already: choose another folder, or remove it')
+    loaded, path = build(found, path), _only_file(_located(path))
+    renewed = ('kind', 'format', 'config', 'classes', 'dtype', 'version', 'revision', 'step', 'state_dict', 'pair')
+    info = {k: v for k, v in loaded.info.items() if k not in renewed}
     source = dict(file=path.name, format=loaded.format, sha256=digest(path))
     save(loaded.model, folder, dtype, **info | dict(step=loaded.step, source=source))
     return file
 
 # %% ../nbs/16_checkpoints.ipynb #0557be40
-def main(
-    argv=None,  # words of the command line; None = this process's
-):
-    "Body of `python -m ifer.checkpoints`."
+def _parser():
+    "The words of the command line."
     parser = argparse.ArgumentParser(prog='python -m ifer.checkpoints', description='What a file of weights holds; and any of them as ours.')
     commands = parser.add_subparsers(dest='command', required=True)
     info = commands.add_parser('info', help='say what files hold')
@@ -578,16 +738,25 @@ def main(
     for command in (info, one):
         command.add_argument('--numerics', choices=NUMERICS, default=None, help='arithmetic of the encoder; what the weights were trained with by default')
         command.add_argument('--classes', type=lambda names: names.split(','), default=None, help='names of the classes, in the order of the logits: a,b,c')
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(
+    argv=None,  # words of the command line; None = this process's
+):
+    "Body of `python -m ifer.checkpoints`; exit status 2 when a file cannot be read, after what is said of the others."
+    args, failed = _parser().parse_args(argv), False
     options = dict(numerics=args.numerics, classes=args.classes)
+    def convert_one(path): return f'written: {convert(path, args.folder, getattr(torch, args.dtype), **options)}'
+    def info(path): return describe(path, **options) + '\n'
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f'warning: {message}', file=sys.stderr)
-        try:
-            if args.command == 'info': print('\n\n'.join(describe(path, **options) for path in args.paths))
-            else: print(f'written: {convert(args.path, args.folder, getattr(torch, args.dtype), **options)}')
-        except IferError as e:
-            print(f'error: {e}', file=sys.stderr)
-            raise SystemExit(2) from None
+        for path in args.paths if args.command == 'info' else [args.path]:
+            try: print((info if args.command == 'info' else convert_one)(path))
+            except IferError as e:
+                failed = True
+                print(f'error: {e}', file=sys.stderr)
+    if failed: raise SystemExit(2)
 
 # %% ../nbs/16_checkpoints.ipynb #bc97bd27
 if __name__ == '__main__' and '__file__' in globals():

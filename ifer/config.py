@@ -45,8 +45,9 @@ def _to_bool(value):
 def _to_number(value, kind):
     "An int or a float; `2.5` is no int, and `True` is no number."
     if isinstance(value, bool): raise ValueError
-    number = float(value)
-    if kind is int and number != int(number): raise ValueError
+    try: number = float(value)
+    except OverflowError: raise ValueError from None
+    if not math.isfinite(number) or kind is int and number != int(number): raise ValueError
     return kind(number)
 
 
@@ -242,6 +243,12 @@ class NetworkOptions(Options):
     "Options of a network, with its two presets."
     _presets: typing.ClassVar = {'paper': {}, 'demo': {}}
 
+    def check(self):
+        for name, value in vars(self).items():  # a size of nothing fits no network
+            sizes = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(v, int) and not isinstance(v, bool) and v < 1 for v in sizes):
+                raise OptionError(f"option '{name}': must be at least 1, got {value}")
+
     @classmethod
     def preset(
         cls,
@@ -263,7 +270,10 @@ class GeneratorConfig(NetworkOptions):
     width: int = opt(512, 'cap on the channels at any resolution')
     _presets: typing.ClassVar = {'paper': {}, 'demo': dict(size=64, style_dim=256, n_mlp=4, channel_multiplier=.25, width=128)}
 
-    def check(self): check_size(self.size, 32, 1024, 'generator')
+    def check(self):
+        super().check()
+        check_size(self.size, 32, 1024, 'generator')
+        if self.channel_multiplier <= 0: raise OptionError(f"option 'channel_multiplier': must be positive, got {self.channel_multiplier}")
 
     @property
     def n_styles(self) -> int:
@@ -289,7 +299,9 @@ class DiscriminatorConfig(NetworkOptions):
     momentum: float = opt(.999, 'momentum of the key network (image inversion discriminator), in [0,1]')
     _presets: typing.ClassVar = {'paper': {}, 'demo': dict(size=64, channel_multiplier=.25, width=128)}
 
-    def check(self): check_size(self.size, 32, 1024, 'discriminator')
+    def check(self):
+        super().check()
+        check_size(self.size, 32, 1024, 'discriminator')
 
     channels = GeneratorConfig.channels
 
@@ -315,6 +327,7 @@ class EncoderConfig(NetworkOptions):
         layer_scale=None, drop_path=.05)}
 
     def check(self):
+        super().check()
         check_size(self.size, 64, 256, 'encoder')
         if len(self.depths) != 4 or len(self.num_heads) != 4: raise OptionError("options 'depths' and 'num_heads' need four numbers each")
 
@@ -348,6 +361,10 @@ class IFERConfig(NetworkOptions):
     classes: tuple[str, ...] = opt(CLASSES, 'names of the classes in the order of the logits')
     numerics: str = opt('default', 'arithmetic of the encoder', choices=NUMERICS)
     _presets: typing.ClassVar = {'paper': {}, 'demo': dict(encoder=EncoderConfig.preset('demo', feature_branch=False))}
+
+    def check(self):
+        if not self.classes or len(set(self.classes)) < len(self.classes) or not all(c.strip() for c in self.classes):
+            raise OptionError(f"option 'classes': every class needs a name of its own, got {', '.join(map(repr, self.classes)) or 'none'}")
 
 # %% ../nbs/01_config.ipynb #6d82b0ee
 @dataclass

@@ -82,7 +82,7 @@ class IFER(FeatureModulation):
     def reorder(self,
         classes,  # the same classes, in the order wanted
     ):
-        "Give the logits in another order of the same classes."
+        "Give the logits in another order of the same classes; changes this model, and returns it."
         classes = tuple(classes)
         if sorted(classes) != sorted(self.classes):
             raise ModelError(f"reorder: {', '.join(classes)} are other classes than this model's {', '.join(self.classes)}")

@@ -30,13 +30,13 @@ class Auxiliary:
 
 # %% ../nbs/07_pretrained.ipynb #451e9010
 _GENERATOR = "start from the shipped one (stylegan_weights='synth64') or train one: python -m ifer.train_generator"
-_DETECTOR = "the same weights are in the package mtcnn, which is used when no folder is given"
+_DETECTOR = 'pip install mtcnn: that package holds the same weights (MIT licence)'
 _ROSINALITY, _FACES = 'https://github.com/rosinality/stylegan2-pytorch', 'https://github.com/TreB1eN/InsightFace_Pytorch'
 _TORCH = 'https://download.pytorch.org/models'
 
 AUXILIARY = {
     'stylegan2-1024': Auxiliary(('stylegan2-ffhq-config-f.pt',), 'StyleGAN2 for FFHQ at 1024 px', 'ASIT at 1024 px',
-                                _ROSINALITY, _GENERATOR, 132_665_968),
+                                f'{_ROSINALITY} (its convert_weight.py makes it of NVIDIA\'s file)', _GENERATOR, 132_665_968),
     'stylegan2-256': Auxiliary(('550000.pt', 'stylegan2-ffhq-256.pt'), 'StyleGAN2 for FFHQ at 256 px', 'ASIT at 256 px',
                                _ROSINALITY, _GENERATOR, 120_837_064),
     'ir_se50': Auxiliary(('model_ir_se50.pth',), 'IR-SE50 (ArcFace)', 'the identity loss', _FACES, 'set id_lambda=0', 175_296_688),
@@ -67,7 +67,7 @@ def find_pretrained(
     name,  # file name below one of the folders
 ) -> Path | None:
     "The file called `name`, or None."
-    return next((path for folder in pretrained_folders() if (path := folder/name).is_file()), None)
+    return next((path for folder in pretrained_folders() if os.path.isfile(path := folder/name)), None)
 
 # %% ../nbs/07_pretrained.ipynb #37cbf227
 def auxiliary(
@@ -78,7 +78,7 @@ def auxiliary(
     if name not in AUXILIARY: raise OptionError(f"'{name}' is none of the files of others" + closest(name, AUXILIARY))
     a = AUXILIARY[name]
     file = Path(path) if path else next(filter(None, map(find_pretrained, a.names)), None)
-    if file is None or not file.is_file():
+    if file is None or not os.path.isfile(file):
         raise MissingFileError(f"{path or a.name} is not here: {a.what}, for {a.use}; offered at {a.source}; put it into "
                                f"pretrained_models/ (or the folder $IFER_PRETRAINED) as {a.name}, or do without: {a.without}")
     if not path and (size := file.stat().st_size) < a.least:

@@ -29,7 +29,8 @@ class EqualLinear(nn.Module):
         activate=False,  # LeakyReLU(0.2) times sqrt(2) at the end
     ):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_mul)
+        self.weight = nn.Parameter(torch.randn(n_out, n_in))
+        with torch.no_grad(): self.weight.div_(lr_mul)
         self.bias = nn.Parameter(torch.full((n_out,), float(bias_init)))
         self.scale, self.lr_mul, self.activate = lr_mul / math.sqrt(n_in), lr_mul, activate
 
