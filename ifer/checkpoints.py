@@ -93,7 +93,9 @@ def save(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
     kind = next((k for k in _KINDS.values() if k.model is type(model)), None)
-    if kind is None: raise OptionError(f"{type(model).__name__}: only a network of ifer can be saved: {', '.join(k.model.__name__ for k in _KINDS.values())}")
+    if kind is None:
+        ours = ', '.join(k.model.__name__ for k in _KINDS.values())
+        raise OptionError(f'{type(model).__name__}: only a network of ifer can be saved: {ours}')
     tensors = _weights(model, dtype)
     about = _about(model, kind, tensors, info)
     for file in (f'{kind.name}.safetensors', f'{kind.name}.json'):
@@ -276,9 +278,9 @@ def _mean_latent(avg, shape, also):
 # %% ../nbs/16_checkpoints.ipynb #fe9080bc
 def _encoder_config(state, prefix, **changes):
     "The configuration of the encoder whose tensors these are."
-    *tables, patch, style, block, last, mlp = _shapes(state, prefix, {f'levels.{i}.blocks.0.attn.relative_position_bias_table': 2 for i in range(4)} | {
-        'patch_embed.proj.weight': 4, 'styles.0.linear.weight': 2, 'styles.0.blocks.0.weight': 4, 'last_block.weight': 4,
-        'levels.0.blocks.0.mlp.fc1.weight': 2})
+    sides = {f'levels.{i}.blocks.0.attn.relative_position_bias_table': 2 for i in range(4)}
+    sides |= {'patch_embed.proj.weight': 4, 'styles.0.linear.weight': 2, 'styles.0.blocks.0.weight': 4, 'last_block.weight': 4}
+    *tables, patch, style, block, last, mlp = _shapes(state, prefix, sides | {'levels.0.blocks.0.mlp.fc1.weight': 2})
     window = (math.isqrt(tables[0][0]) + 1) // 2  # a table has (2*window - 1)² rows
     found = dict(size=32 * window, n_styles=len(_numbers(state, rf'{prefix}styles\.(\d+)\.')), style_dim=style[0],
                  width=block[0], structure_width=last[0], embed_dim=patch[0], in_chans=patch[1],
@@ -341,7 +343,8 @@ def _name_classes(found, classes, source):
         raise CheckpointError(f'{source}: does not name its {n} classes: pass classes=, their names in the order it was trained with')
     if classes and len(classes) != n: raise CheckpointError(f'{source}: has {n} classes, {len(classes)} names were passed')
     if not classes:
-        warnings.warn(f"{source}: does not name its classes; taken for RAF-DB's, by code: {', '.join(RAFDB_CLASSES)}. Pass classes= if not", stacklevel=4)
+        warnings.warn(f"{source}: does not name its classes; taken for RAF-DB's, by code: {', '.join(RAFDB_CLASSES)}. Pass classes= if not",
+                      stacklevel=4)
         found.info['classes_from'] = "assumed: RAF-DB's codes 1 to 7; the file does not name them"
     found.classes = classes or RAFDB_CLASSES
     found.config = found.config.replace(classes=found.classes)
@@ -380,7 +383,11 @@ def _ours(about, state, source):
     except OptionError as e: raise CheckpointError(f'{source}: its JSON does not describe a {kind.name}: {e}') from None
     classes = tuple(about.get('classes', ()))
     if classes != tuple(getattr(config, 'classes', classes)):
-        raise CheckpointError(f"{source}: its JSON contradicts itself about the order of the classes: {', '.join(classes)} and {', '.join(config.classes)}")
+        raise CheckpointError(f"{source}: its JSON contradicts itself about the order of the classes: {', '.join(classes)} and "
+                              f"{', '.join(config.classes)}")
+    if kind.name == 'generator' and 'latent_avg' in state:
+        try: _mean_latent(state['latent_avg'], (config.style_dim,), ())
+        except CheckpointError as e: raise CheckpointError(f'{source}: {e}') from None
     return Found('ifer', kind.name, config, state, classes=classes, step=about.get('step'), info=about)
 
 
@@ -393,8 +400,10 @@ def _check_types(about, source):
     lacking = [k for k in ('kind', 'config') if k not in about]
     if lacking: raise CheckpointError(f"{source}: its JSON lacks {' and '.join(lacking)}")
     wrong = [f'{k} {plain(repr(about[k]), 40)}' for k, t in _TYPES.items() if k in about and not isinstance(about[k], t)]
-    texts = [('classes', about.get('classes')), ('source', [(about.get('source') or {}).get(k, '') for k in ('file', 'format', 'sha256')] if not wrong else [])]
-    wrong += [f'{k} {plain(repr(v), 40)}' for k, values in texts if isinstance(values, list) for v in values if not isinstance(v, str)]
+    if not wrong:
+        texts = [('classes', c) for c in about.get('classes', ())]
+        texts += [('source', about['source'].get(k)) for k in ('file', 'format', 'sha256') if 'source' in about]
+        wrong = [f'{k} {plain(repr(v), 40)}' for k, v in texts if not isinstance(v, str)]
     if wrong: raise CheckpointError(f"{source}: its JSON says what cannot be: {_some(wrong)}")
 
 
@@ -408,8 +417,9 @@ def _whole_config(cls, values):
 
 # %% ../nbs/16_checkpoints.ipynb #59c8fa28
 _STATES = 'g_ema', 'state_dict_ema', 'state_dict', 'model'  # where a file keeps its tensors, most wanted first
-_RELATIVES = {'encoder.input_layer.0.weight': 'a pSp or e4e inversion network', 'features.0.weight': 'an ImageNet backbone of torchvision, '
-              'which is read where it is used: put it into pretrained_models/', 'synthesis.b4.const': "a generator in NVIDIA's layout; rosinality's is wanted"}
+_RELATIVES = {'encoder.input_layer.0.weight': 'a pSp or e4e inversion network',
+              'features.0.weight': 'an ImageNet backbone of torchvision, which is read where it is used: put it into pretrained_models/',
+              'synthesis.b4.const': "a generator in NVIDIA's layout; rosinality's is wanted"}
 
 
 def _tensors(content):
@@ -550,7 +560,8 @@ def _match(model, found, source):
 
 def _type(tensor):
     "What sort of numbers these are."
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex(): return str(tensor.dtype if tensor.layout == torch.strided else tensor.layout)
+    if tensor.layout != torch.strided: return str(tensor.layout)
+    if tensor.is_quantized or tensor.is_complex(): return str(tensor.dtype)
     return 'real numbers' if tensor.is_floating_point() else 'whole numbers'
 
 
@@ -571,7 +582,8 @@ def fill(
 ) -> nn.Module:
     "Make the tensors of `found` the parameters and buffers of `model`, as float32."
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in _match(model, found, source).items()}
-    if empty := [k for k, v in tensors.items() if v.is_meta]: raise CheckpointError(f'{source}: holds names and shapes, but no numbers: {_some(empty)}')
+    if empty := [k for k, v in tensors.items() if v.is_meta]:
+        raise CheckpointError(f'{source}: holds names and shapes, but no numbers: {_some(map(found.key, empty))}')
     model.load_state_dict(_unshared(tensors), assign=True)
     return model
 
@@ -736,8 +748,10 @@ def _parser():
     one.add_argument('folder', help='where the two files go')
     one.add_argument('--dtype', choices=('float32', 'float16', 'bfloat16'), default='float32', help='type of the floats')
     for command in (info, one):
-        command.add_argument('--numerics', choices=NUMERICS, default=None, help='arithmetic of the encoder; what the weights were trained with by default')
-        command.add_argument('--classes', type=lambda names: names.split(','), default=None, help='names of the classes, in the order of the logits: a,b,c')
+        command.add_argument('--numerics', choices=NUMERICS, default=None,
+                             help='arithmetic of the encoder; what the weights were trained with by default')
+        command.add_argument('--classes', type=lambda names: names.split(','), default=None,
+                             help='names of the classes, in the order of the logits: a,b,c')
     return parser
 
 

@@ -100,7 +100,8 @@ def _error(got, want):
 def _views(tensor, golden):
     "What a golden keeps of a large tensor, taken from `tensor`."
     double = tensor.double()
-    views = {'val': double.flatten()[golden['idx']], 'mean_std': torch.stack([double.mean(), double.std(unbiased=False)]), 'shape': torch.tensor(tensor.shape)}
+    views = {'val': double.flatten()[golden['idx']], 'mean_std': torch.stack([double.mean(), double.std(unbiased=False)]),
+             'shape': torch.tensor(tensor.shape)}
     if 'pool16' in golden:
         channels = golden.get('pool16_channels')
         views['pool16'] = F.adaptive_avg_pool2d(double if channels is None else double[:, channels], 16)
@@ -327,7 +328,8 @@ def _mtcnn(device, rows):
         golden.check(f'{name}_prob', logits.softmax(axis), 'original')
         golden.check(f'{name}_box', box, 'original')
         if landmark: golden.check(f'{name}_landmark', landmark[0], 'original')
-    for entry, detector, options in (('', original, {}), ('classsoftmax_', default, dict(thresholds=(.15, .25, .35))), ('classsoftmax_std_thr_', default, {})):
+    for entry, detector, options in (('', original, {}), ('classsoftmax_', default, dict(thresholds=(.15, .25, .35))),
+                                     ('classsoftmax_std_thr_', default, {})):
         boxes, landmarks = detector(photo, **options)
         numerics = 'original' if detector is original else 'default'
         golden.check(f'{entry}boxes', boxes, numerics)
