@@ -158,7 +158,8 @@ def _why_not(said, path):
     with open(path, 'rb') as f: head = f.read(len(_BEGINS))
     if head[:2] != b'PK' and head != _BEGINS:
         return 'is a Python pickle, but not one of PyTorch: not loaded, since reading it could run a program; nothing was executed'
-    return f'is damaged or incomplete ({path.stat().st_size:,} bytes): download it again'
+    protocol = ', or was not saved with the pickle protocol 2 of torch.save' if 'Unsupported operand' in said else ''
+    return f'is damaged or incomplete ({path.stat().st_size:,} bytes){protocol}: download it again'
 
 
 def _unzip(path):
