@@ -417,7 +417,7 @@ def _whole_config(cls, values):
     return cls.from_dict({k: _whole_config(nested[k], v) if k in nested else v for k, v in cls.known(values).items()})
 
 # %% ../nbs/16_checkpoints.ipynb #59c8fa28
-_STATES = 'g_ema', 'state_dict_ema', 'state_dict', 'model'  # where a file keeps its tensors, most wanted first
+_STATES = 'g_ema', 'state_dict_ema', 'ema', 'state_dict', 'model'  # where a file keeps its tensors, most wanted first
 _RELATIVES = {'encoder.input_layer.0.weight': 'a pSp or e4e inversion network',
               'features.0.weight': 'an ImageNet backbone of torchvision, which is read where it is used: put it into pretrained_models/',
               'synthesis.b4.const': "a generator in NVIDIA's layout; rosinality's is wanted"}
@@ -496,10 +496,14 @@ def _check_pair(path, about):
         raise CheckpointError(f'{path}: is not of one piece with its {path.stem}.json: the two were saved at different times')
 
 
+def _networks(path):
+    "The networks of ours in a folder; a file is itself."
+    return [p for p in sorted(path.glob('*.safetensors')) if p.with_suffix('.json').exists()] if os.path.isdir(path) else [path]
+
+
 def _only_file(path):
     "The one network of ours in a folder; a file is itself."
-    if not os.path.isdir(path): return path
-    files = [p for p in sorted(path.glob('*.safetensors')) if p.with_suffix('.json').exists()]
+    files = _networks(path)
     if len(files) != 1: raise CheckpointError(f'{path}: is a folder with {_some(p.name for p in files) or "no network of ours"}: name one file')
     return files[0]
 
@@ -756,6 +760,11 @@ def _parser():
     return parser
 
 
+def _each(paths):
+    "The files, and in place of a folder every network in it."
+    return [file for path in paths for file in _networks(_located(path)) or [path]]
+
+
 def main(
     argv=None,  # words of the command line; None = this process's
 ):
@@ -766,7 +775,7 @@ def main(
     def info(path): return describe(path, **options) + '\n'
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f'warning: {message}', file=sys.stderr)
-        for path in args.paths if args.command == 'info' else [args.path]:
+        for path in _each(args.paths) if args.command == 'info' else [args.path]:
             try: print((info if args.command == 'info' else convert_one)(path))
             except IferError as e:
                 failed = True
