@@ -144,9 +144,9 @@ def read_npy(
             if sum(a.nbytes for a in arrays.values()) > file.tell(): raise ValueError('arrays that share their numbers')
             return {k: a.copy() for k, a in arrays.items()}
     except FileNotFoundError: raise MissingFileError(f"no file '{path}'") from None
-    except pickle.UnpicklingError as e: raise CheckpointError(f'{path}: not loaded, {e}'.splitlines()[0]) from None
+    except pickle.UnpicklingError as e: raise CheckpointError(f'{path}: not loaded, {e}') from None
     except Exception as e:
-        raise CheckpointError(f'{path}: not a readable .npy file ({type(e).__name__}: {e})'.splitlines()[0]) from None
+        raise CheckpointError(f'{path}: not a readable .npy file ({type(e).__name__}: {e})') from None
 
 # %% ../nbs/04_align.ipynb #40ef8cda
 class _JoblibUnpickler(_SafeUnpickler):

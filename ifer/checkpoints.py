@@ -666,7 +666,7 @@ def shipped() -> list:
 
 
 def find(
-    name_or_path,  # 'synth64', a folder that save_pretrained wrote, or a file in any format, there or in pretrained_models/
+    name_or_path,  # 'synth64', a folder that save_pretrained wrote, a key of `AUXILIARY`, or a file, there or in pretrained_models/
     kind,          # kind of network wanted, e.g. 'asit'
 ) -> Path:
     "The file that `from_pretrained` shall read."

@@ -338,7 +338,7 @@ def _mtcnn(device, rows):
     golden.check('reference_points', ARCFACE_TEMPLATE, 'original')
     golden.check('tfm', similarity(face, ARCFACE_TEMPLATE), 'original')
     golden.check('aligned112', np.array(crop_arcface(photo, face)), 'original')
-    boxes, landmarks = original(photo, min_face=30)  # the original's aligner keeps one face, the surest
+    boxes, landmarks = original(photo, min_face=30)  # three faces; stored is one, and it is the surest
     golden.check('boxes_min30', boxes[:1], 'original')
     golden.check('tfm_min30', similarity(landmarks[0], ARCFACE_TEMPLATE)[None], 'original')
 
