@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'plain', 'IferError', 'OptionError', 'ImageError', 'DataError', 'ModelError', 'CheckpointError',
            'MissingFileError', 'TrainingError', 'closest', 'get_device', 'has_fast_bf16', 'resolve_precision',
-           'autocast', 'channels_last', 'count_parameters', 'check_images', 'seed_all', 'make_rng', 'atomic_path',
-           'write_json', 'read_json', 'package_folder', 'asset', 'digest', 'git_revision', 'run_info', 'progress',
-           'peak_memory_mb']
+           'autocast', 'channels_last', 'count_parameters', 'check_tensor', 'check_images', 'seed_all', 'make_rng',
+           'atomic_path', 'write_json', 'read_json', 'package_folder', 'asset', 'digest', 'git_revision', 'run_info',
+           'progress', 'peak_memory_mb']
 
 # %% ../nbs/00_core.ipynb #761e9302
 import difflib
@@ -38,12 +38,16 @@ def plain(
 
 
 class IferError(Exception):
-    "Something the user can mend: the message says what is wrong, with what, and how to mend it, in one line."
+    "Something the user can mend: one line says what is wrong, with what, and how to mend it."
     def __init__(
         self,
         message='',  # one line
+        below=(),    # lines that are printed under it: a tree, a table
     ):
         super().__init__(plain(message, 4000))
+        self.below = [plain(line, 400) for line in below]
+
+    def __str__(self): return '\n'.join([*self.args, *self.below])
 
 
 class OptionError(IferError, ValueError):
@@ -153,25 +157,53 @@ def count_parameters(
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
 
 # %% ../nbs/00_core.ipynb #485077ae
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def _unusable(x):
+    "Why no network can compute with `x`, or ''."
+    if x.is_meta: return 'it is on the meta device and has no numbers'
+    if x.is_nested or x.layout != torch.strided: return 'it is sparse; use x.to_dense()'
+    if x.is_quantized: return 'it is quantised; use x.dequantize()'
+    if x.dtype not in _FLOATS: return f'it is {str(x.dtype)[6:]}; use to_images for pixels, x.float() for other numbers'
+    return ''
+
+
+def _fits(sizes, shape):
+    "Whether `sizes` agree with `shape`, whose names stand for one number each."
+    known = {}
+    return len(sizes) == len(shape) and all(n == known.setdefault(s, n if isinstance(s, str) else s) for n, s in zip(sizes, shape))
+
+
+def check_tensor(
+    x,            # what should be a float tensor
+    name,         # what to call it in the message
+    *shape,       # its sizes: numbers, or names such as 'B' that stand for any number
+    values=None,  # (smallest, largest) number it may hold; None: any
+    hint='',      # how to make what is expected, for the message
+):
+    "Return `x`, or raise a `ModelError` that says in what it differs from a float tensor of this shape."
+    want = f"{name}: expected a float tensor ({','.join(map(str, shape))})" + (f' in [{values[0]:g},{values[1]:g}]' if values else '')
+    def refuse(got): raise ModelError(f'{want}, got {got}' + (f'; {hint}' if hint else ''))
+    if not isinstance(x, torch.Tensor): refuse(type(x).__name__)
+    if _unusable(x): refuse(f'one of {tuple(x.shape)}: {_unusable(x)}')
+    if not _fits(x.shape, shape): refuse(f'shape {tuple(x.shape)}')
+    if not x.numel(): refuse(f'an empty one, {tuple(x.shape)}')
+    if values:
+        low, high = (v.item() for v in torch.aminmax(x))
+        slack = 1e-3 * (values[1] - values[0])  # rounding leads that far outside
+        if not values[0] - slack <= low <= high <= values[1] + slack: refuse(f'values in [{low:.3g}, {high:.3g}]')
+    return x
+
+
 def check_images(
-    x,               # what should be float (B,3,H,W) in [-1,1]
-    size=None,       # H and W in pixels, when they are fixed
-    channels=3,      # number of channels
-    name='images',   # what to call it in the message
-    tolerance=1e-3,  # how far outside [-1,1] rounding may lead
+    x,              # what should be float (B,3,H,W) in [-1,1]
+    size=None,      # H and W in pixels, when they are fixed
+    channels=3,     # number of channels
+    name='images',  # what to call it in the message
 ):
     "Return `x`, or raise a `ModelError` that says in what it differs from a batch of images."
-    want = f"a float tensor (B,{channels},{size or 'H'},{size or 'W'}) in [-1,1]"
-    if not isinstance(x, torch.Tensor): raise ModelError(f'{name}: expected {want}, got {type(x).__name__}')
-    if not x.is_floating_point(): raise ModelError(f'{name}: expected {want}, got {x.dtype}; use to_images for uint8')
-    if x.ndim != 4 or x.shape[1] != channels: raise ModelError(f'{name}: expected {want}, got shape {tuple(x.shape)}')
-    if not len(x): raise ModelError(f'{name}: the batch is empty')
-    if size and tuple(x.shape[2:]) != (size, size):
-        raise ModelError(f'{name}: expected {size}x{size} px, got {x.shape[2]}x{x.shape[3]} px; use to_images(x, {size})')
-    low, high = (v.item() for v in torch.aminmax(x))
-    if not (low >= -1 - tolerance and high <= 1 + tolerance):
-        raise ModelError(f'{name}: expected values in [-1,1], got [{low:.3g}, {high:.3g}]')
-    return x
+    return check_tensor(x, name, 'B', channels, size or 'H', size or 'W', values=(-1, 1), hint=f"to_images(x, {size or 'size'}) makes them")
 
 # %% ../nbs/00_core.ipynb #926943be
 def seed_all(
