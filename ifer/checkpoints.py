@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .align import ONet, PNet, RNet, read_npy
+from .detection import ONet, PNet, RNet, read_npy
 from .asit import ASIT
 from .config import NUMERICS, ASITConfig, EncoderConfig, GeneratorConfig, IFERConfig
 from .core import (CheckpointError, DataError, IferError, OptionError, asset, atomic_path, closest, count_parameters, digest, get_device,

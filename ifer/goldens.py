@@ -19,11 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .align import ARCFACE_TEMPLATE, MTCNN, crop_arcface, similarity
+from .align import ARCFACE_TEMPLATE, crop_arcface, similarity
 from .asit import mix_styles
 from .checkpoints import Found, build, fill, recognise
 from .config import EncoderConfig
 from .core import DataError, IferError, OptionError, asset, closest, get_device, progress
+from .detection import MTCNN
 from .discriminator import InversionDiscriminator
 from .encoder import Encoder, original_key
 from .losses import IdentityLoss, PerceptualLoss, bicubic_downsample, lsgan_d_loss, lsgan_g_loss, w_norm_loss
