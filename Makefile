@@ -5,7 +5,7 @@ BIN := $(abspath $(VENV))/bin
 DEMO ?= -p train_steps 120
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-synth readme docs export clean hooks
+.PHONY: demo test test-slow test-synth readme docs export store clean hooks
 
 $(VENV)/installed: settings.ini setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ test-synth: $(VENV)/installed
 
 export: $(VENV)/installed  ## nbs/ -> ifer/
 	PATH=$(BIN):$$PATH; nbdev_export && nbdev_clean
+
+store: $(VENV)/installed  ## make store NB='12 13': run notebooks in place, keep the outputs that a reader needs
+	$(BIN)/python docs/store.py $(NB)
 
 readme: $(VENV)/installed  ## nbs/index.ipynb -> README.md
 	$(BIN)/jupyter nbconvert --to markdown --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags hide \
