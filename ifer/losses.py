@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoints import add_pretrained, read_file
+from .checkpoints import add_pretrained
 from .config import CLASSES, Options, opt
 from .core import MissingFileError, ModelError, OptionError, closest
 from .identity import Instrument, face_crop
-from .pretrained import AUXILIARY, auxiliary
+from .pretrained import AUXILIARY, auxiliary, read_file
 
 # %% ../nbs/20_losses.ipynb #7503ca59
 def w_norm_loss(
