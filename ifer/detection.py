@@ -255,10 +255,10 @@ def detect(
     "Find faces and their landmarks: left eye, right eye (as seen), nose, left and right corner of the mouth."
     return _detector(weights, numerics, get_device(device))(load_image(image), min_face, thresholds)
 
-# %% ../nbs/08b_detection.ipynb #d4ff26d7
+# %% ../nbs/08b_detection.ipynb #c572fe68
 def draw_faces(
     image,      # PIL image
-    boxes,      # (n,5) or (n,4): x1, y1, x2, y2
+    boxes,      # (n,5) or (n,4): x1, y1, x2, y2; () for none
     landmarks,  # (n,5,2)
     color=(255, 80, 80),  # RGB
 ):
@@ -266,7 +266,7 @@ def draw_faces(
     from PIL import ImageDraw
     image = image.copy()
     pen, thick = ImageDraw.Draw(image), max(1, round(min(image.size) / 200))
-    for box in np.asarray(boxes)[:, :4]: pen.rectangle(tuple(box), outline=color, width=thick)
+    for box in boxes: pen.rectangle(tuple(box[:4]), outline=color, width=thick)
     for x, y in np.asarray(landmarks).reshape(-1, 2):
         pen.ellipse((x - thick, y - thick, x + thick, y + thick), fill=color)
     return image

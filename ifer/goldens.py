@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .align import ARCFACE_TEMPLATE, crop_arcface, similarity
+from .crops import ARCFACE_TEMPLATE, crop_arcface, similarity
 from .asit import mix_styles
 from .checkpoints import Found, build, fill, recognise
 from .config import EncoderConfig

@@ -200,7 +200,7 @@ def _check_detection(detect, embedder, detection):
 def _detected(images, size, **detection):
     "Pictures -> ArcFace's crops (B,3,size,size), not a number where no face was found."
     images = to_pil(images) if isinstance(images, torch.Tensor) else images
-    crops = align_all(images, missing='none', style='arcface', size=size, **detection)
+    crops = align_all(images, 'arcface', missing='none', size=size, **detection)
     return torch.cat([torch.full((1, 3, size, size), torch.nan) if c is None else to_images(c, size) for c in crops])
 
 # %% ../nbs/15_identity.ipynb #a0186751
