@@ -29,8 +29,8 @@ from .config import NUMERICS, ASITConfig, EncoderConfig, GeneratorConfig, IFERCo
 from .core import (CheckpointError, DataError, IferError, OptionError, asset, atomic_path, closest, count_parameters, digest, get_device,
                        git_revision, plain, read_json, write_json)
 from .detection import ONet, PNet, RNet
-from .encoder import original_key
-from .expression import IFER
+from .encoder import current_name, original_key
+from .expression import IFER, original_key as ifer_key
 from .identity import FaceEmbedder, IRConfig, MoCoEmbedder
 from .pretrained import AUXILIARY, auxiliary, find_pretrained, read_file, some
 from .stylegan2 import Generator
@@ -234,7 +234,7 @@ def _ifer(content, state):
     config = IFERConfig(_encoder_config(state, 'feature_model.', feature_branch=False), [f'class {i}' for i in range(n)], 'original')
     info = {k: content[k] for k in ('epoch', 'arch', 'metric', 'version') if isinstance(content.get(k), (int, float, str))}
     info |= dict(opts=_plain(content.get('args') or {}))
-    return Found('IFER (released implementation)', 'ifer', config, state, original_key, _DEAD + r'|feature_model\.convs\.', info=info)
+    return Found('IFER (released implementation)', 'ifer', config, state, ifer_key, _DEAD + r'|feature_model\.convs\.', info=info)
 
 
 def _name_classes(found, classes, source):
@@ -295,6 +295,7 @@ def _ours(about, state, source):
     if kind.name == 'generator' and 'latent_avg' in state:
         try: _mean_latent(state['latent_avg'], (config.style_dim,), ())
         except CheckpointError as e: raise CheckpointError(f'{source}: {e}') from None
+    if kind.name in ('asit', 'ifer'): state = {current_name(k): v for k, v in state.items()}
     return Found('ifer', kind.name, config, state, classes=classes, step=about.get('step'), info=about)
 
 

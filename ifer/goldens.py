@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 
 from .crops import ARCFACE_TEMPLATE, crop_arcface, similarity
-from .asit import mix_styles
 from .checkpoints import Found, build, fill, recognise
 from .config import EncoderConfig
 from .core import DataError, IferError, OptionError, asset, closest, get_device, progress
@@ -28,7 +27,7 @@ from .detection import MTCNN
 from .discriminator import InversionDiscriminator
 from .encoder import Encoder, original_key
 from .losses import IdentityLoss, PerceptualLoss, bicubic_downsample, lsgan_d_loss, lsgan_g_loss, w_norm_loss
-from .stylegan2 import cross_over
+from .stylegan2 import mix_styles
 
 # %% ../nbs/53_goldens.ipynb #0dcc0e90
 _RULES = {  # how a tensor is made of standard normal numbers
@@ -173,7 +172,8 @@ def _generator(size, device, rows):
     golden.check('latent_avg', g.latent_avg[None])
     golden.check('z/latents', g.map(z)[:, None])
     golden.check('trunc07/latents', g.map(z, .7)[:, None])
-    crossed = cross_over(g.map(z), g.map(normal(13, 2, 512).to(device)), 4, g.config.n_styles)
+    n = g.config.n_styles
+    crossed = mix_styles(g.w_plus(g.map(z)), g.w_plus(g.map(normal(13, 2, 512).to(device))), range(4, n))
     golden.check('mix4/latents', crossed)
     runs = dict(z=(g.map(z),), wplus=(w,), trunc07=(g.map(z, .7),), wplus_const=(w, c), mix4=(crossed,))
     for run, inputs in runs.items():
@@ -217,9 +217,9 @@ def _encoder(device, rows):
         return dict(latents=out.codes, structure=out.structure) | {f'feature{i}': f for i, f in enumerate(out.features)}
 
     for numerics, entry in (('original', 'single'), ('default', 'fully_unscrambled')):
-        encoder.numerics = numerics
+        encoder.backbone.numerics = numerics
         for name, tensor in outputs(x).items(): golden.check(f'{entry}/{name}', tensor, numerics)
-    encoder.numerics = 'original'
+    encoder.backbone.numerics = 'original'
     with batch_mixing(encoder):
         for name, tensor in outputs(x).items(): golden.check(f'batch2/{name}', tensor, 'mixing')
 

@@ -102,7 +102,7 @@ class IFERTraining(Training):
         self.train_set, self.val_set = train_and_val(o.dataset, o.data_dir, size, o.extra)
         self.ifer = self.add_network('ifer', initial_ifer(o, self.train_set.classes)).train()
         self.ifer.requires_grad_(True)
-        if o.freeze_encoder: self.ifer.feature_model.requires_grad_(False)
+        if o.freeze_encoder: self.ifer.encoder.requires_grad_(False)
         self.add_optimizer('ifer', torch.optim.AdamW(decay_groups(self.ifer, o.weight_decay), o.learning_rate))
         self.augment = ifer_transforms(size=size, scale=(o.scale_min, 1.), aa=o.aa, color_jitter=o.color_jitter, reprob=o.reprob)
         self.mix = Mixup(o.mixup, o.cutmix, prob=o.mixup_prob, switch_prob=o.mixup_switch_prob, label_smoothing=o.smoothing,
