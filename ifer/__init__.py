@@ -1,4 +1,8 @@
 """StyleGAN2 face inversion (ASIT) and facial expression recognition from the inversion (IFER)."""
+import os
+import signal
+import sys
+
 __version__ = "0.1.0"
 
 _HOME = {  # public name -> the module it lives in: imported on first use, so that `import ifer` costs nothing
@@ -24,3 +28,13 @@ def __getattr__(name):
 
 
 def __dir__(): return sorted(__all__)
+
+
+def interrupted(*_):
+    "Ctrl-C while `python -m ifer.…` starts or ends: one line and status 130, as `ifer.config.command` has it in between."
+    if os.getpid() == _process: os.write(2, b'interrupted\n')
+    os._exit(130)
+
+
+_process = os.getpid()
+if sys.argv[:1] == ['-m']: signal.signal(signal.SIGINT, interrupted)  # so is argv while Python looks for the module after -m
