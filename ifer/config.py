@@ -156,6 +156,15 @@ class Options:
         "A copy with some options changed."
         return type(self)(**(vars(self) | self.known(changes)))
 
+    @classmethod
+    def load(
+        cls,
+        config='',  # a YAML file: a path, or the name of a shipped recipe in configs/
+        **passed,   # options that overrule the file
+    ):
+        "Options from a YAML file, overruled by what is passed."
+        return cls(**(cls.known(read_yaml(config)) | cls.known(passed)))
+
 # %% ../nbs/01_config.ipynb #202de155
 def _allowed(f, kind):
     "What field `f` can be, in words."
@@ -273,8 +282,7 @@ def parse_args(
     for word in unknown:
         name = word.lstrip('-').split('=')[0]
         raise OptionError(f"there is no option '{plain(name, 80)}'" + closest(name, cls.names()))
-    values = vars(values)
-    return cls(**(cls.known(read_yaml(values.pop('config') or '')) | values))
+    return cls.load(**vars(values))
 
 # %% ../nbs/01_config.ipynb #4173203c
 def command(
@@ -298,7 +306,7 @@ def command(
     if status == 130 and before is ifer.interrupted: os._exit(130)  # Python may kill itself by the signal on its way out
     raise SystemExit(status)
 
-
+# %% ../nbs/01_config.ipynb #3124dc0c
 def run_main(
     job,        # function of one `Options` object
     cls,        # its `Options` class
