@@ -26,7 +26,7 @@ test-slow: $(VENV)/installed
 
 test-synth: $(VENV)/installed
 	$(BIN)/pip install -q -e '.[synth]'
-	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --flags synth --path nbs/02_synth.ipynb --n_workers 0
+	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --flags synth --path nbs --file_glob '02*.ipynb' --n_workers 1 --do_print
 
 export: $(VENV)/installed  ## nbs/ -> ifer/
 	PATH=$(BIN):$$PATH; nbdev_export && nbdev_clean

@@ -32,13 +32,13 @@ def runs(cell, flags):
 
 
 def tidy(outputs):
-    "Outputs as a reader wants them: no standard error, no bars; of a photograph in two formats the small one."
+    "Outputs as a reader wants them: no standard error, no bars; a photograph as JPEG, a drawing as PNG."
     kept = [o for o in outputs if not (o.output_type == 'stream' and o.name == 'stderr')]
     kept = [o for o in kept if WIDGET not in o.get('data', {})]
     for output in kept:
         output.get('metadata', {}).clear()
         data = output.get('data', {})
-        if 'image/jpeg' in data and len(data.get('image/png', '')) > 60_000: del data['image/png']
+        if {'image/jpeg', 'image/png'} <= set(data): del data['image/png' if len(data['image/png']) > 100_000 else 'image/jpeg']
         if 'execution_count' in output: output.execution_count = None
         if 'text' in output: output.text = output.text.rsplit('\r', 1)[-1]
     return [o for o in kept if o.get('text', 'x').strip()]
@@ -58,7 +58,8 @@ def store(path, flags=(), timeout=1800):
     asleep = {c.id: (c.source, c.outputs) for c in book.cells if c.cell_type == 'code' and c not in chosen}
     for cell in book.cells:
         if cell.id in asleep: cell.source = ''
-    client = NotebookClient(book, timeout=timeout, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent))))
+    client = NotebookClient(book, timeout=timeout, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent))),
+                            extra_arguments=['--InlineBackend.figure_formats={"png", "jpeg"}'])
     client.execute()
     for cell in book.cells:
         if cell.cell_type != 'code': continue
