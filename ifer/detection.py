@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PNet', 'RNet', 'ONet', 'nms', 'MTCNN', 'detect', 'draw_faces']
 
-# %% ../nbs/08b_detection.ipynb #298f8f70
+# %% ../nbs/08b_detection.ipynb #efb0089d
 import math
 from collections import OrderedDict
 from functools import lru_cache
@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from .core import MissingFileError, OptionError, closest, get_device
-from .data import load_image
+from .core import OptionError, closest, get_device
+from .images import load_image
+from .network import Found, Network
 from .pretrained import auxiliary, read_joblib
 
 # %% ../nbs/08b_detection.ipynb #fb92c681
@@ -37,9 +38,11 @@ class _Flatten(nn.Module):
     "Columns before rows: the weights come from a framework that stores images so."
     def forward(self, x): return x.transpose(2, 3).flatten(1)
 
-# %% ../nbs/08b_detection.ipynb #a7c9490f
-class PNet(nn.Module):
+# %% ../nbs/08b_detection.ipynb #1fc975b4
+class PNet(Network):
     "Proposals for each 12x12 window at stride 2: images (B,3,H,W) -> class logits (B,2,h,w), box offsets (B,4,h,w)."
+    kind = 'pnet'
+
     def __init__(self):
         super().__init__()
         self.features = nn.Sequential(OrderedDict(
@@ -50,9 +53,11 @@ class PNet(nn.Module):
         x = self.features(x)
         return self.conv4_1(x), self.conv4_2(x)
 
-# %% ../nbs/08b_detection.ipynb #d8987d7c
-class RNet(nn.Module):
+# %% ../nbs/08b_detection.ipynb #7e52cd14
+class RNet(Network):
     "Refinement: images (B,3,24,24) -> class logits (B,2) and box offsets (B,4)."
+    kind = 'rnet'
+
     def __init__(self):
         super().__init__()
         self.features = nn.Sequential(OrderedDict(
@@ -63,9 +68,11 @@ class RNet(nn.Module):
         x = self.features(x)
         return self.conv5_1(x), self.conv5_2(x)
 
-# %% ../nbs/08b_detection.ipynb #025d397c
-class ONet(nn.Module):
+# %% ../nbs/08b_detection.ipynb #c951dd95
+class ONet(Network):
     "Output: images (B,3,48,48) -> class logits (B,2), box offsets (B,4) and landmarks (B,10), five x then five y."
+    kind = 'onet'
+
     def __init__(self):
         super().__init__()
         self.features = nn.Sequential(OrderedDict(
@@ -94,20 +101,26 @@ def _to_layout(array, shape):
     elif array.ndim == 4: array = array.transpose(3, 2, 0, 1)
     return np.ascontiguousarray(array.reshape(shape))
 
-# %% ../nbs/08b_detection.ipynb #a4d78753
-def _network(name, folder):
-    "The network `name` with its weights: those in `folder`, or of the package `mtcnn`, or in `pretrained_models/`."
-    from ifer import checkpoints, detection  # noqa: F401  the former gives networks their from_pretrained
-    net = dict(pnet=detection.PNet, rnet=detection.RNet, onet=detection.ONet)[name]
-    package = find_spec('mtcnn')  # found, not imported: importing it would need TensorFlow
-    if folder:
-        files = [Path(folder)/f'{name}{ending}' for ending in ('.safetensors', '.npy')]  # converted, published
-        if not any(f.exists() for f in files): raise MissingFileError(f'{files[1]}: no such file')
-        return net.from_pretrained(files[not files[0].exists()])
-    if package is None: return net.from_pretrained(auxiliary(name))
+# %% ../nbs/08b_detection.ipynb #6ada13c1
+def _from_package(net, folder):
+    "A network with the weights in `folder`, that of the package."
     net = net()
-    net.load_state_dict(_to_state(read_joblib(Path(package.submodule_search_locations[0])/'assets'/'weights'/f'{name}.lz4'), net.state_dict()))
-    return net
+    net.load_state_dict(_to_state(read_joblib(Path(folder)/'assets'/'weights'/f'{net.kind}.lz4'), net.state_dict()))
+    return net.eval()
+
+
+def _network(net, folder):
+    "A network with its weights: those in `folder`, or of the package `mtcnn`, or in `pretrained_models/`."
+    if folder and (Path(folder)/f'{net.kind}.safetensors').exists(): return net.from_pretrained(folder)
+    if folder: return net.from_pretrained(auxiliary(net.kind, Path(folder)/f'{net.kind}.npy'))
+    package = find_spec('mtcnn')  # found, not imported: importing it would need TensorFlow
+    return _from_package(net, package.submodule_search_locations[0]) if package else net.from_pretrained(net.kind)
+
+# %% ../nbs/08b_detection.ipynb #cfc1e1fa
+@PNet.published('P-Net (MTCNN)', 'features.prelu1.weight', 'conv4_1.weight')
+@RNet.published('R-Net (MTCNN)', 'features.prelu1.weight', 'conv5_1.weight')
+@ONet.published('O-Net (MTCNN)', 'features.prelu1.weight', 'conv6_1.weight')
+def _read_mtcnn(content, tensors): return Found(None, tensors)
 
 # %% ../nbs/08b_detection.ipynb #d2f36b32
 _BILINEAR = Image.Resampling.BILINEAR
@@ -195,7 +208,7 @@ def _judge(net, image, boxes, size, threshold, device):
     keep = score > threshold
     return np.column_stack([boxes[keep, :4], score[keep]]), *(r.cpu().numpy()[keep] for r in rest)
 
-# %% ../nbs/08b_detection.ipynb #3a02ed87
+# %% ../nbs/08b_detection.ipynb #0bea602a
 class MTCNN(nn.Module):
     "Face detector with five landmarks (Zhang et al. 2016, Joint Face Detection and Alignment)."
     thresholds = dict(default=(0.6, 0.7, 0.8), original=(0.15, 0.25, 0.35))  # of P-, R- and O-Net
@@ -209,8 +222,7 @@ class MTCNN(nn.Module):
         if numerics not in self.thresholds:
             raise OptionError(f"numerics '{numerics}' is not known" + closest(numerics, self.thresholds))
         self.numerics = numerics
-        for name in ('pnet', 'rnet', 'onet'):
-            self.add_module(name, _network(name, weights))
+        for net in (PNet, RNet, ONet): self.add_module(net.kind, _network(net, weights))
         self.eval().requires_grad_(False)
 
     def forward(
