@@ -25,7 +25,7 @@ from .core import DataError, ImageError, OptionError, atomic_path, closest, get_
 from .crops import crop_arcface, crop_ffhq, misfit
 from .detection import detect
 from .images import load_image, square
-from .layouts import _images_below
+from .layouts import images_below
 
 # %% ../nbs/09_align.ipynb #3bc1f72d
 ALIGN = ('none', 'ffhq', 'arcface', 'auto')
@@ -263,7 +263,7 @@ def _to_do(options, out):
     if not options.data_dir or not options.out: raise OptionError('data_dir and out are needed: a folder of photographs, and one for the faces')
     get_device(options.device)
     root = Path(options.data_dir).expanduser()
-    files = [f for f in _images_below(root) if not f.is_relative_to(out)]
+    files = [f for f in images_below(root) if not f.is_relative_to(out)]
     if not files: raise DataError(f"'{root}' holds no image")
     out.mkdir(parents=True, exist_ok=True)
     for left in out.rglob('.*.tmp'): left.unlink()  # of a run that was killed

@@ -62,7 +62,7 @@ class ImageSet(torch.utils.data.Dataset):
         counts = ', '.join(f'{c} {n}' for c, n in self.counts.items()) or 'unlabelled'
         return f"{self.name}{f'/{self.split}' if self.split else ''}: {len(self)} images, {self.size} px ({counts})"
 
-# %% ../nbs/03a_imageset.ipynb #980c6e0d
+# %% ../nbs/03a_imageset.ipynb #c33783de
 @patch
 def sheet(self:ImageSet,
     columns=10,        # pictures in a row
@@ -70,6 +70,7 @@ def sheet(self:ImageSet,
     "The first pictures of every class, with its name and how many there are."
     rows = {c: np.flatnonzero(self.labels == k)[:columns] for k, c in enumerate(self.classes)}
     rows = rows or {'': np.arange(len(self))[:3*columns]}
+    columns = min(columns, max(map(len, rows.values())))
     margin, side = 110, self.size
     picture = Image.new('RGB', (margin + columns*side, side*sum(-(-len(r) // columns) or 1 for r in rows.values())), 'white')
     draw, top = ImageDraw.Draw(picture), 0
