@@ -300,6 +300,7 @@ def command(
             warnings.showwarning = lambda message, *_, **__: print(f'warning: {plain(message)}', file=sys.stderr)
             return job()
     except IferError as e: status, line = 2, f'error: {e}'
+    except OSError as e: status, line = 2, f'error: {plain(e)}'  # the disk, a folder, a pipe
     except KeyboardInterrupt as e: status, line = 130, str(e) or 'interrupted'
     finally: signal.signal(signal.SIGINT, before)
     print(line, file=sys.stderr, flush=True)
@@ -313,7 +314,7 @@ def run_main(
     argv=None,  # words of the command line; None: this process's
 ):
     "Body of `python -m ifer.…`: parse, run, and report in one line."
-    return command(lambda: job(parse_args(cls, argv, (job.__doc__ or '').splitlines()[0])))
+    return command(lambda: job(parse_args(cls, argv, (job.__doc__ or ' ').splitlines()[0])))
 
 # %% ../nbs/01_config.ipynb #e13e1edf
 class Parameters:

@@ -274,6 +274,7 @@ def atomic_path(
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _put(temporary, path)
+    except SaveError as e: raise SaveError(str(e).replace(str(temporary), str(path))) from None  # of a file in this folder
     except Exception as e:
         reason = '' if isinstance(e, IferError) else _refused_by_disk(e)
         if not reason: raise
