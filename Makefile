@@ -39,8 +39,10 @@ readme: $(VENV)/installed  ## nbs/index.ipynb -> README.md
 		--output-dir . --output README nbs/index.ipynb
 	sed -i.bak 's#(\.\./#(#g' README.md && rm README.md.bak
 
-docs: $(VENV)/installed  ## every notebook as HTML in outputs/docs/
-	$(BIN)/jupyter nbconvert --to html --output-dir outputs/docs nbs/*.ipynb
+docs: $(VENV)/installed  ## the site: every notebook, the API reference, a search that works offline: outputs/docs/site/index.html
+	$(BIN)/pip install -q -e '.[docs]'
+	$(BIN)/python docs/pages.py outputs/docs
+	cd outputs/docs && $(BIN)/zensical build --clean --strict
 
 hooks: $(VENV)/installed  ## git: clean notebooks on commit, mend merges
 	PATH=$(BIN):$$PATH nbdev_install_hooks

@@ -30,6 +30,7 @@ setup(
         'notebooks': cfg['notebook_requirements'].split(),
         'dev': (cfg['notebook_requirements'] + ' ' + cfg['dev_requirements']).split(),
         'synth': cfg['synth_requirements'].split(),
+        'docs': cfg['docs_requirements'].split(),
     },
     entry_points={'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
     zip_safe=False,
