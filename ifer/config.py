@@ -18,10 +18,12 @@ import sys
 import types
 import typing
 import warnings
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from decimal import Decimal
 from numbers import Number
 from pathlib import Path
+
+from fastcore.basics import patch
 
 import ifer
 from .core import PRECISIONS, IferError, OptionError, asset, closest, plain
@@ -37,7 +39,7 @@ def opt(
 ):
     "A dataclass field with its explanation."
     extra = dict(help=help, choices=choices, low=low, high=high, group=group)
-    if is_dataclass(default): return field(default_factory=lambda: replace(default), metadata=extra)
+    if is_dataclass(default): return field(default_factory=default.replace, metadata=extra)
     return field(default=default, metadata=extra)
 
 # %% ../nbs/01_config.ipynb #118a1934
@@ -121,49 +123,47 @@ class Options:
     def check(self):
         "Raise `OptionError` when options do not fit together."
 
-    @classmethod
-    def names(cls) -> list:
-        "Names of the options."
-        return [f.name for f in fields(cls)]
+# %% ../nbs/01_config.ipynb #bd640062
+@patch(cls_method=True)
+def names(cls: Options) -> list:
+    "Names of the options."
+    return [f.name for f in fields(cls)]
 
-    @classmethod
-    def known(
-        cls,
-        values,  # a dictionary: option -> value; hyphen and underscore are the same
-    ) -> dict:
-        "`values` under their proper names; `OptionError` with the nearest name for one that does not exist."
-        values = {str(k).replace('-', '_'): v for k, v in dict(values).items()}
-        for name in values:
-            if name not in cls.names(): raise OptionError(f"there is no option '{plain(name, 80)}'" + closest(name, cls.names()))
-        return values
 
-    @classmethod
-    def from_dict(
-        cls,
-        values,  # a dictionary: option -> value
-    ):
-        "Options from a dictionary."
-        return cls(**cls.known(values))
+@patch(cls_method=True)
+def known(
+    cls: Options,
+    values,  # a dictionary: option -> value; hyphen and underscore are the same
+) -> dict:
+    "`values` under their proper names; `OptionError` with the nearest name for one that does not exist."
+    values = {str(k).replace('-', '_'): v for k, v in dict(values).items()}
+    for name in values:
+        if name not in cls.names(): raise OptionError(f"there is no option '{plain(name, 80)}'" + closest(name, cls.names()))
+    return values
 
-    def to_dict(self) -> dict:
-        "Plain values, as JSON wants them."
-        return asdict(self)
+# %% ../nbs/01_config.ipynb #9b28c83d
+@patch(cls_method=True)
+def from_dict(
+    cls: Options,
+    values,  # a dictionary: option -> value
+):
+    "Options from a dictionary."
+    return cls(**cls.known(values))
 
-    def replace(
-        self,
-        **changes,  # option=value
-    ):
-        "A copy with some options changed."
-        return type(self)(**(vars(self) | self.known(changes)))
 
-    @classmethod
-    def load(
-        cls,
-        config='',  # a YAML file: a path, or the name of a shipped recipe in configs/
-        **passed,   # options that overrule the file
-    ):
-        "Options from a YAML file, overruled by what is passed."
-        return cls(**(cls.known(read_yaml(config)) | cls.known(passed)))
+@patch
+def to_dict(self: Options) -> dict:
+    "Plain values, as JSON wants them."
+    return asdict(self)
+
+
+@patch
+def replace(
+    self: Options,
+    **changes,  # option=value
+):
+    "A copy with some options changed."
+    return type(self)(**(vars(self) | self.known(changes)))
 
 # %% ../nbs/01_config.ipynb #202de155
 def _allowed(f, kind):
@@ -191,20 +191,18 @@ def _groups(cls):
 def _default(f): return f.default_factory() if callable(f.default_factory) else f.default
 
 # %% ../nbs/01_config.ipynb #b2e057fb
-def _markdown(options):
-    "The table of `options` for a notebook."
-    def cell(text): return html.escape(plain(text, 200)).replace('|', '\\|')
+@patch
+def _repr_markdown_(self: Options):
+    "The options as a table."
+    def cell(text): return html.escape(plain(text, 200), quote=False).replace('|', '\\|')
     lines = ['| option | value | can be | meaning |', '| --- | --- | --- | --- |']
-    for heading, entries in _groups(type(options)).items():
+    for heading, entries in _groups(type(self)).items():
         lines.append(f'| **{heading}** | | | |')
         for f, allowed in entries:
-            value = getattr(options, f.name)
+            value = getattr(self, f.name)
             shown = cell(_shown(value)) if value == _default(f) else f'**{cell(_shown(value))}**'
             lines.append(f"| {f.name} | {shown} | {cell(allowed)} | {cell(f.metadata.get('help', ''))} |")
     return '\n'.join(lines)
-
-
-Options._repr_markdown_ = _markdown
 
 # %% ../nbs/01_config.ipynb #112b4d1d
 def _read_text(config):
@@ -244,6 +242,16 @@ def read_yaml(
     strange = [k for k in values if not isinstance(k, str)]
     if strange: raise OptionError(f"config '{config}': {_SHORT.repr(strange[0])} is no name of an option")
     return values
+
+# %% ../nbs/01_config.ipynb #45fcdc2b
+@patch(cls_method=True)
+def load(
+    cls: Options,
+    config='',  # a YAML file: a path, or the name of a shipped recipe in configs/
+    **passed,   # options that overrule the file
+):
+    "Options from a YAML file, overruled by what is passed."
+    return cls(**(cls.known(read_yaml(config)) | cls.known(passed)))
 
 # %% ../nbs/01_config.ipynb #86815ee5
 def _joined(words):
@@ -304,7 +312,9 @@ def command(
     except KeyboardInterrupt as e: status, line = 130, str(e) or 'interrupted'
     finally: signal.signal(signal.SIGINT, before)
     print(line, file=sys.stderr, flush=True)
-    if status == 130 and before is ifer.interrupted: os._exit(130)  # Python may kill itself by the signal on its way out
+    if status == 130 and before is ifer.interrupted:  # Python may kill itself by the signal on its way out
+        sys.stdout.flush()
+        os._exit(status)
     raise SystemExit(status)
 
 # %% ../nbs/01_config.ipynb #3124dc0c
