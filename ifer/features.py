@@ -55,7 +55,7 @@ class FaceReading(NamedTuple):
     logits: torch.Tensor     # of the expressions (B,n_classes)
     embedding: torch.Tensor  # of the identity (B,embed_dim), unit length
 
-# %% ../nbs/15b_features.ipynb #a139dd25
+# %% ../nbs/15b_features.ipynb #41427545
 class FaceFeatures(nn.Module):
     "Reads action units, expression and identity off a face; its maps are the `faces` perceptual term."
 
@@ -86,14 +86,20 @@ class FaceFeatures(nn.Module):
             maps.append(x)
         return maps
 
+    def read(
+        self,
+        last,  # the last of its maps
+    ) -> FaceReading:
+        "Read action units, expression and identity."
+        hidden, embedding = self.hidden(last), self.identity(last.mean((2, 3)))
+        return FaceReading(self.aus(hidden), self.expression(hidden), F.normalize(embedding.float(), dim=1))
+
     def forward(
         self,
         x,  # images (B,3,H,W) in [-1,1]
     ) -> FaceReading:
-        "Read action units, expression and identity."
-        last = self.maps(x)[-1]
-        hidden, embedding = self.hidden(last), self.identity(last.mean((2, 3)))
-        return FaceReading(self.aus(hidden), self.expression(hidden), F.normalize(embedding.float(), dim=1))
+        "Read action units, expression and identity off faces."
+        return self.read(self.maps(x)[-1])
 
     @property
     def channel_weights(self) -> list:
@@ -103,7 +109,7 @@ class FaceFeatures(nn.Module):
 # %% ../nbs/15b_features.ipynb #eac96ac9
 FaceFeatures = add_pretrained(FaceFeatures, 'faces', FeaturesConfig)
 
-# %% ../nbs/15b_features.ipynb #7b21fb9f
+# %% ../nbs/15b_features.ipynb #285b3238
 def _motion(n, device, turn=.1, zoom=.08, shift=.08):
     "`n` random affine maps: turned (radians), zoomed and shifted (half widths) a little, half of them mirrored."
     def within(limit): return torch.empty(n, device=device).uniform_(-limit, limit)
@@ -128,7 +134,7 @@ def jitter(
     light=.2,     # largest shift of a channel
     blur=1/3,     # probability that the batch is blurred
     least=.4,     # smallest size to which blurring reduces
-    noise=0.,     # standard deviation of added noise
+    noise=0.,     # standard deviation of noise that is added
 ) -> tuple:       # of tensors of the same shapes
     "Images as a loss may meet them: the same random change for each image of a pair."
     n, device, size = len(images[0]), images[0].device, images[0].shape[-1]

@@ -6,7 +6,7 @@
 __all__ = ['TrainFeatures', 'Identities', 'nearest_accuracy', 'correlation', 'Truth', 'read_faces', 'feature_metrics', 'au_term',
            'expression_term', 'identity_term', 'FeatureTraining', 'train_features']
 
-# %% ../nbs/29_train_features.ipynb #c377ca0a
+# %% ../nbs/29_train_features.ipynb #470e50da
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,22 +15,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from .config import RunOptions, opt, run_main
-from .data import load_faces, train_loader
+from .data import load_faces
 from .features import FaceFeatures, FaceReading, FeaturesConfig, jitter
 from .losses import WeightedLoss, term
 from .training import Training, cosine_factor, fit
 
-# %% ../nbs/29_train_features.ipynb #78653ff4
+# %% ../nbs/29_train_features.ipynb #a24105d6
 @dataclass
 class TrainFeatures(RunOptions):
     "Options of the training of the `faces` features."
-    batch_size: int = opt(64, 'images a step')
-    learning_rate: float = opt(3e-3, 'peak learning rate')
-    weight_decay: float = opt(.02, 'weight decay of AdamW')
-    au_lambda: float = opt(1., 'weight of the action units: squared error over their variance')
-    expression_lambda: float = opt(.5, 'weight of the expressions: cross-entropy')
-    identity_lambda: float = opt(.3, 'weight of the identities: cross-entropy of scaled cosines')
-    augment: bool = opt(True, 'flip, move, tint and blur the training images')
+    batch_size: int = opt(64, 'images a step', low=1, high=65536, group='Steps')
+    learning_rate: float = opt(3e-3, 'peak learning rate', low=1e-12, high=10, group='Steps')
+    weight_decay: float = opt(.02, 'weight decay of AdamW', low=0, high=1, group='Steps')
+    au_lambda: float = opt(1., 'weight of the action units: squared error over their variance', low=0, group='Loss')
+    expression_lambda: float = opt(.5, 'weight of the expressions: cross-entropy', low=0, group='Loss')
+    identity_lambda: float = opt(.3, 'weight of the identities: cross-entropy of scaled cosines', low=0, group='Loss')
+    augment: bool = opt(True, 'flip, move, tint and blur the training images', group='Data')
 
 # %% ../nbs/29_train_features.ipynb #dc9cd8bb
 class Identities(nn.Module):
@@ -117,19 +117,19 @@ def feature_metrics(
         expression_accuracy=(reading.logits.argmax(1) == labels).float().mean().item(),
         identity_accuracy=nearest_accuracy(reading.embedding, identities))
 
-# %% ../nbs/29_train_features.ipynb #a70c60b5
-@term('au_lambda', 'au')
+# %% ../nbs/29_train_features.ipynb #7a425297
+@term('au_lambda', 'aus')
 def au_term(reading, true_aus, au_variance): "Squared error of the action units over their variance."; return ((reading.aus.float() - true_aus).square() / au_variance).mean()
 
 
-@term('expression_lambda', 'expression')
+@term('expression_lambda', 'expressions')
 def expression_term(reading, true_labels): "Cross-entropy of the expressions."; return F.cross_entropy(reading.logits.float(), true_labels)
 
 
-@term('identity_lambda', 'identity')
+@term('identity_lambda', 'identities')
 def identity_term(identity_logits, true_identities): "Cross-entropy of the identities."; return F.cross_entropy(identity_logits, true_identities)
 
-# %% ../nbs/29_train_features.ipynb #56dc9f14
+# %% ../nbs/29_train_features.ipynb #9196904d
 class FeatureTraining(Training):
     "One network, three tasks."
     metric, larger_is_better = 'au_correlation', True
@@ -156,8 +156,7 @@ class FeatureTraining(Training):
         return cosine_factor(step, steps, warmup=min(100, steps // 10))
 
     def batches(self, start):
-        o = self.options
-        return train_loader(self.train_set, o.batch_size, o.seed, start, o.workers, device=self.device)
+        return self.loader(start)
 
     def step(self, batch, i):
         x = jitter(batch.images)[0] if self.options.augment else batch.images

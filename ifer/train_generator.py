@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TrainGenerator', 'mixed_codes', 'random_codes', 'energy_distance', 'map_term', 'GeneratorTraining', 'train_generator']
 
-# %% ../nbs/30_train_generator.ipynb #4fd3bd6a
+# %% ../nbs/30_train_generator.ipynb #3aea6adf
 from dataclasses import dataclass
 
 import torch
@@ -13,31 +13,31 @@ import torch
 from .asit import ASIT
 from .checkpoints import Generator
 from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, RunOptions, opt, run_main
-from .data import RandomFlip, train_and_val, train_loader
+from .data import RandomFlip, train_and_val
 from .figures import image_grid
-from .losses import PerceptualLoss, WeightedLoss, frozen, nonsaturating_d_loss, r1_penalty, term
+from .losses import Looks, PerceptualLoss, WeightedLoss, frozen, nonsaturating_d_loss, r1_penalty, term
 from .stylegan2 import Discriminator
 from .training import Training, batch_means, fit, update_average
 
-# %% ../nbs/30_train_generator.ipynb #50cb3485
+# %% ../nbs/30_train_generator.ipynb #d3297394
 @dataclass
 class TrainGenerator(RunOptions):
     "Options of the generator's training."
-    dataset: str = opt('faces', "'faces' (embedded), or 'folder'")
-    data_dir: str = opt('', "root of the folder data set")
-    learning_rate: float = opt(2e-3, 'learning rate of generator and discriminator')
-    encoder_lr: float = opt(5e-4, 'learning rate of the encoder')
-    warm_start: int = opt(0, 'steps of autoencoding before the adversarial phase')
-    perceptual: str = opt('faces', 'network of the perceptual term', choices=PERCEPTUAL)
-    l2_lambda: float = opt(1., 'weight of L2 in the autoencoder')
-    lpips_lambda: float = opt(.8, 'weight of the perceptual term in the autoencoder')
-    adv_lambda: float = opt(1., 'weight of the adversarial term after the warm start')
-    map_lambda: float = opt(1., 'weight of the distance between mapped z and the encoder\'s mean codes', low=0)
-    r1_gamma: float = opt(1., 'weight of the R1 penalty')
-    r1_interval: int = opt(16, 'steps between R1 penalties')
-    mixing: float = opt(.9, 'probability of style mixing, in [0,1]')
-    ema: float = opt(.998, "decay of the generator's moving average, in [0,1)")
-    initial: str = opt('', 'ASIT weights to start from: a name, a folder or a file')
+    dataset: str = opt('faces', "'faces' (embedded), or 'folder'", group='Data')
+    data_dir: str = opt('', "root of the folder data set", group='Data')
+    learning_rate: float = opt(2e-3, 'learning rate of generator and discriminator', low=1e-12, high=10, group='Steps')
+    encoder_lr: float = opt(5e-4, 'learning rate of the encoder', low=1e-12, high=10, group='Steps')
+    warm_start: int = opt(0, 'steps of autoencoding before the adversarial phase', low=0, high=10**9, group='Steps')
+    perceptual: str = opt('faces', 'network of the perceptual term', choices=PERCEPTUAL, group='Loss')
+    l2_lambda: float = opt(1., 'weight of L2 in the autoencoder', low=0, group='Loss')
+    lpips_lambda: float = opt(.8, 'weight of the perceptual term in the autoencoder', low=0, group='Loss')
+    adv_lambda: float = opt(1., 'weight of the adversarial term after the warm start', low=0, group='Loss')
+    map_lambda: float = opt(1., 'weight of the distance between mapped z and the encoder\'s mean codes', low=0, group='Loss')
+    r1_gamma: float = opt(1., 'weight of the R1 penalty', low=0, group='Loss')
+    r1_interval: int = opt(16, 'steps between R1 penalties', low=1, high=10**9, group='Loss')
+    mixing: float = opt(.9, 'probability of style mixing', low=0, high=1, group='Loss')
+    ema: float = opt(.998, "decay of the generator's moving average", low=0, high=.999999, group='Steps')
+    initial: str = opt('', 'ASIT weights to start from: a name, a folder or a file', group='Networks')
 
 # %% ../nbs/30_train_generator.ipynb #34eba064
 def mixed_codes(
@@ -78,11 +78,11 @@ def energy_distance(
 @term('map_lambda', 'map', training_only=True)
 def map_term(mapped, codes): "Distance of mapped z from the mean codes of a batch: for the mapping network alone."; return energy_distance(mapped, codes.detach().float().mean(1))
 
-# %% ../nbs/30_train_generator.ipynb #5dc5905a
+# %% ../nbs/30_train_generator.ipynb #92bec9d8
 class GeneratorTraining(Training):
     "Autoencoding, then autoencoding and an adversarial game."
     main = ('generator', 'asit')
-    gives = ('image', 'target', 'codes', 'structure', 'mapped', 'fake')
+    gives = ('image', 'target', 'looks', 'codes', 'structure', 'mapped', 'fake')
 
     def __init__(
         self,
@@ -97,15 +97,14 @@ class GeneratorTraining(Training):
         self.average.load_state_dict(self.generator.state_dict())
         size = {k: getattr(self.generator.config, k) for k in ('size', 'channel_multiplier', 'width')}
         self.discriminator = self.add_network('discriminator', Discriminator(DiscriminatorConfig(**size)))
-        perceptual = PerceptualLoss(o.perceptual) if o.lpips_lambda else None
-        self.loss = WeightedLoss(o, self.gives, perceptual=perceptual).to(self.device)
+        self.perceptual = PerceptualLoss(o.perceptual).to(self.device) if o.lpips_lambda else None
+        self.loss = WeightedLoss(o, self.gives)
         self.add_optimizer('encoder', torch.optim.AdamW(self.asit.encoder.parameters(), o.encoder_lr, weight_decay=.01))
         for name, network in (('generator', self.generator), ('discriminator', self.discriminator)):
             self.add_optimizer(name, torch.optim.Adam(network.parameters(), o.learning_rate, betas=(.5, .99)))
 
     def batches(self, start):
-        o = self.options
-        return train_loader(self.train_set, o.batch_size, o.seed, start, o.workers, RandomFlip(), self.device)
+        return self.loader(start, RandomFlip())
 
     def step(self, batch, i):
         x, game = batch.images, i >= self.options.warm_start
@@ -127,7 +126,8 @@ class GeneratorTraining(Training):
             codes, structure = mixed_codes(absolute, encoding.structure, self.generator.input.input)
             image = self.asit.decode(codes, structure, 'random').image.float()
         z = torch.randn(8 * len(x), self.generator.config.style_dim, device=self.device)
-        return dict(image=image, target=x, codes=absolute, structure=encoding.structure, mapped=self.generator.map(z))
+        looks = Looks(image, x, self.perceptual)
+        return dict(image=image, target=x, looks=looks, codes=absolute, structure=encoding.structure, mapped=self.generator.map(z))
 
     def fakes(self, n):
         "Images of `n` random z."
@@ -156,7 +156,8 @@ class GeneratorTraining(Training):
         "Loss and terms of images, with structure code and constant noise."
         with self.accelerator.autocast():
             made = self.asit.invert(x)
-            total, terms = self.loss(leave_out=('map',), image=made.image.float(), target=x, codes=made.codes, structure=made.structure)
+            total, terms = self.loss(image=made.image.float(), target=x, looks=Looks(made.image.float(), x, self.perceptual), codes=made.codes,
+                                     structure=made.structure)
         return dict(loss=total) | terms
 
     def picture(self):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NO_DECAY', 'TrainIFER', 'initial_ifer', 'evaluate_recognition', 'cross_entropy_term', 'IFERTraining', 'train_ifer']
 
-# %% ../nbs/32_train_ifer.ipynb #346c7177
+# %% ../nbs/32_train_ifer.ipynb #afc567cf
 from dataclasses import dataclass
 
 import torch
@@ -16,38 +16,56 @@ from timm.optim import param_groups_weight_decay
 from .asit import ASIT, evaluating
 from .checkpoints import IFER
 from .config import IFERConfig, RunOptions, opt, run_main
-from .core import OptionError, autocast
-from .data import ifer_transforms, train_and_val, train_loader
+from .core import OptionError, autocast, make_rng
+from .data import ifer_transforms, load_dataset, train_and_val
+from .loading import class_weights
 from .losses import WeightedLoss, term
 from .metrics import Report, protocol_of, recognition
+from .transforms import DataConfig
 from .training import Training, cosine_factor, fit
 
-# %% ../nbs/32_train_ifer.ipynb #1ddd3443
+# %% ../nbs/32_train_ifer.ipynb #bf0c71de
 @dataclass
 class TrainIFER(RunOptions):
     "Options of IFER's training."
-    dataset: str = opt('faces', "'faces' (embedded) or 'folder'")
-    data_dir: str = opt('', 'root of the folder data set, with train/<class>/ and val/<class>/')
-    ckpt_asit: str = opt('', 'ASIT whose encoder to start from: a name, a folder or a file')
-    checkpoint_path: str = opt('', 'IFER to start from: a name, a folder or a file')
-    batch_size: int = opt(128, 'images a step')
-    epochs: float = opt(0., 'epochs to train; 0 to train max_steps')
-    warmup_epochs: float = opt(0., 'epochs of linear warm-up')
-    warmup_steps: int = opt(0, 'steps of linear warm-up, when warmup_epochs is 0')
-    min_lr: float = opt(5e-6, 'learning rate at the end of the cosine')
-    weight_decay: float = opt(.05, 'weight decay; not on norms, biases and relative position tables')
-    clip_grad: float = opt(5., 'largest norm of the gradient')
-    smoothing: float = opt(.1, 'label smoothing')
-    mixup: float = opt(.8, 'alpha of mixup, 0 for none')
-    cutmix: float = opt(1., 'alpha of cutmix, 0 for none')
-    mixup_switch_prob: float = opt(.5, 'probability of cutmix when both are on')
-    mixup_prob: float = opt(1., 'probability that a batch is mixed at all')
-    aa: str = opt('rand-m9-mstd0.5-inc1', 'RandAugment policy, empty for none')
-    scale_min: float = opt(.08, 'smallest area of the random resized crop')
-    color_jitter: float = opt(.4, 'strength of the colour jitter (without RandAugment)')
-    reprob: float = opt(.25, 'probability of random erasing')
-    ce_lambda: float = opt(1., 'weight of the cross-entropy', low=0)
-    freeze_encoder: bool = opt(False, 'train the modulation and the head alone')
+    dataset: str = opt('faces', "'faces' (embedded) or 'folder'", group='Data')
+    data_dir: str = opt('', 'root of the folder data set, with train/<class>/ and val/<class>/', group='Data')
+    ckpt_asit: str = opt('', 'ASIT whose encoder to start from: a name, a folder or a file', group='Networks')
+    checkpoint_path: str = opt('', 'IFER to start from: a name, a folder or a file', group='Networks')
+    freeze_encoder: bool = opt(False, 'train the modulation and the head alone', group='Networks')
+    batch_size: int = opt(128, 'images a step', low=1, high=65536, group='Steps')
+    epochs: float = opt(0., 'epochs to train; 0 to train max_steps', low=0, high=10**6, group='Steps')
+    warmup_epochs: float = opt(0., 'epochs of linear warm-up', low=0, high=10**6, group='Steps')
+    warmup_steps: int = opt(0, 'steps of linear warm-up, when warmup_epochs is 0', low=0, high=10**9, group='Steps')
+    min_lr: float = opt(5e-6, 'learning rate at the end of the cosine', low=0, high=10, group='Steps')
+    weight_decay: float = opt(.05, 'weight decay; not on norms, biases and relative position tables', low=0, high=1, group='Steps')
+    clip_grad: float = opt(5., 'largest norm of the gradient, 0 for any', low=0, group='Steps')
+    ce_lambda: float = opt(1., 'weight of the cross-entropy', low=0, group='Loss')
+    smoothing: float = opt(.1, 'label smoothing', low=0, high=1, group='Loss')
+    balanced: bool = opt(False, 'draw rare classes as often as frequent ones', group='Data')
+    weigh_classes: bool = opt(False, 'weigh rare classes up in the cross-entropy', group='Loss')
+    select_on: str = opt('val', 'split that chooses the best checkpoint; the paper\'s implementation used test', choices=('val', 'test'), group='Data')
+    mixup: float = opt(.8, 'alpha of mixup, 0 for none', low=0, high=1000, group='Augmentation')
+    cutmix: float = opt(1., 'alpha of cutmix, 0 for none', low=0, high=1000, group='Augmentation')
+    mixup_switch_prob: float = opt(.5, 'probability of cutmix when both are on', low=0, high=1, group='Augmentation')
+    mixup_prob: float = opt(1., 'probability that a batch is mixed at all', low=0, high=1, group='Augmentation')
+    aa: str = opt('rand-m9-mstd0.5-inc1', 'RandAugment policy, empty for none', group='Augmentation')
+    scale_min: float = opt(.08, 'smallest area of the random resized crop', low=.001, high=1, group='Augmentation')
+    color_jitter: float = opt(.4, 'strength of the colour jitter (without RandAugment)', low=0, high=1, group='Augmentation')
+    reprob: float = opt(.25, 'probability of random erasing', low=0, high=1, group='Augmentation')
+
+    def check(self):
+        super().check()
+        try: self.transforms(64)(torch.zeros(3, 64, 64, dtype=torch.uint8), make_rng(0))
+        except Exception as e:  # timm refuses with whatever its parser happens to raise
+            raise OptionError(f"option 'aa': '{self.aa}' is no policy of timm ({e}); an example is rand-m9-mstd0.5-inc1") from None
+
+    def transforms(
+        self,
+        size,  # side of the images, px
+    ):
+        "The augmentation."
+        return ifer_transforms(size=size, scale=(self.scale_min, 1.), aa=self.aa, color_jitter=self.color_jitter, reprob=self.reprob)
 
 # %% ../nbs/32_train_ifer.ipynb #c4d8f55b
 NO_DECAY = ('*relative_position*', '*alpha*')  # besides norms and biases
@@ -83,15 +101,17 @@ def evaluate_recognition(
     report.values['loss'] = -p[range(len(p)), torch.as_tensor(labels)].clamp_min(1e-12).log().mean().item()
     return report
 
-# %% ../nbs/32_train_ifer.ipynb #6e0e571b
+# %% ../nbs/32_train_ifer.ipynb #0be10042
 @term('ce_lambda', 'cross_entropy')
-def cross_entropy_term(logits, wanted, smoothing): "Cross-entropy with smoothed labels."; return F.cross_entropy(logits, wanted, label_smoothing=smoothing)
+def cross_entropy_term(logits, wanted, smoothing, class_weight=None):
+    "Cross-entropy with smoothed labels, and classes weighed."
+    return F.cross_entropy(logits, wanted, class_weight, label_smoothing=smoothing)
 
-# %% ../nbs/32_train_ifer.ipynb #7fe1f31a
+# %% ../nbs/32_train_ifer.ipynb #e534fb92
 class IFERTraining(Training):
     "The recogniser's training."
     main, metric, larger_is_better = ('ifer',), 'top1', True
-    gives = ('images', 'logits', 'wanted', 'smoothing')
+    gives = ('images', 'logits', 'wanted', 'smoothing', 'class_weight')
 
     def __init__(
         self,
@@ -101,12 +121,15 @@ class IFERTraining(Training):
         o = options
         size = IFERConfig.preset(o.preset).encoder.size
         self.train_set, self.val_set = train_and_val(o.dataset, o.data_dir, size, o.extra)
+        if o.select_on == 'test': self.val_set = load_dataset(o.dataset, o.data_dir or None, 'test', size)
         self.ifer = self.add_network('ifer', initial_ifer(o, self.train_set.classes)).train()
         self.ifer.requires_grad_(True)
         if o.freeze_encoder: self.ifer.encoder.requires_grad_(False)
         self.add_optimizer('ifer', torch.optim.AdamW(param_groups_weight_decay(self.ifer, o.weight_decay, no_weight_decay_list=NO_DECAY), o.learning_rate))
+        self.data = DataConfig(size=size)
         self.loss = WeightedLoss(o, self.gives)
-        self.augment = ifer_transforms(size=size, scale=(o.scale_min, 1.), aa=o.aa, color_jitter=o.color_jitter, reprob=o.reprob)
+        self.class_weight = class_weights(self.train_set.labels, len(self.train_set.classes)).to(self.device) if o.weigh_classes else None
+        self.augment = o.transforms(size)
         self.mix = Mixup(o.mixup, o.cutmix, prob=o.mixup_prob, switch_prob=o.mixup_switch_prob, label_smoothing=o.smoothing,
                          num_classes=len(self.train_set.classes)) if o.mixup or o.cutmix else None
         per_epoch = len(self.train_set) / o.batch_size
@@ -118,14 +141,13 @@ class IFERTraining(Training):
         return cosine_factor(i, o.max_steps, self.warmup, o.min_lr / o.learning_rate)
 
     def batches(self, start):
-        o = self.options
-        return train_loader(self.train_set, o.batch_size, o.seed, start, o.workers, self.augment, self.device)
+        return self.loader(start, self.augment, balanced=self.options.balanced)
 
     def step(self, batch, i):
         x, y = batch.images, batch.labels
         if self.mix: x, y = self.mix(x, y)
         with self.accelerator.autocast(): logits = self.ifer(x).float()
-        loss, terms = self.loss(images=x, logits=logits, wanted=y, smoothing=0. if self.mix else self.options.smoothing)
+        loss, terms = self.loss(images=x, logits=logits, wanted=y, smoothing=0. if self.mix else self.options.smoothing, class_weight=self.class_weight)
         self.update(loss, 'ifer', clip=self.options.clip_grad)
         return dict(loss=loss.detach()) | terms | dict(accuracy=(logits.argmax(1) == batch.labels).float().mean())
 

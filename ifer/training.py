@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['is_main', 'Training', 'batch_means', 'make_accelerator', 'Callback', 'in_order', 'Loop', 'Summary', 'run_folder',
            'locked', 'fit', 'StopOnNaN', 'Progress', 'Metrics', 'Validation', 'Pictures', 'save_checkpoint',
-           'find_checkpoints', 'load_checkpoint', 'resume', 'Checkpoints', 'Interrupts', 'default_callbacks',
-           'cosine_factor', 'update_average']
+           'find_checkpoints', 'load_checkpoint', 'resume', 'Checkpoints', 'Interrupts', 'default_callbacks', 'Note',
+           'Run', 'shipped_run', 'cosine_factor', 'update_average']
 
-# %% ../nbs/22_training.ipynb #b351d4e3
+# %% ../nbs/22_training.ipynb #0af32a74
 import json
 import math
 import os
@@ -23,16 +23,18 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import torch
+from PIL import Image
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 
 from .core import (CheckpointError, OptionError, TrainingError, asset, atomic_path, channels_last, closest, get_device,
                        make_rng, peak_memory_mb, progress, read_json, resolve_precision, run_info,
                        seed_all, sweep, writable_folder, write_json)
-from .figures import read_metrics
+from .data import train_loader
+from .figures import curves, image_grid, read_metrics
 from .metrics import NotFiniteError
 
-# %% ../nbs/22_training.ipynb #2293a98f
+# %% ../nbs/22_training.ipynb #2627cead
 def is_main() -> bool:
     "Whether this is the process that writes (with torchrun: the first one)."
     return os.environ.get('RANK', '0') == '0'
@@ -42,12 +44,13 @@ class Training:
     "What a training supplies. Subclasses fill `networks`, `optimizers` and `main`, and implement `batches` and `step`."
     metric, larger_is_better = 'loss', False  # which number of `validate` chooses the best checkpoint
     main = ()                                 # names of the networks that `save_pretrained` is called on
+    # `data`, a `DataConfig` or None, is saved with them: how pictures are made ready
 
     def __init__(
         self,
         options,  # `RunOptions` of the job
     ):
-        self.options, self.networks, self.optimizers, self.loop = options, {}, {}, None
+        self.options, self.networks, self.optimizers, self.loop, self.data = options, {}, {}, None, None
         self.accelerator = make_accelerator(options.device, options.precision)
         self.device = self.accelerator.device
         seed_all(options.seed)
@@ -82,16 +85,30 @@ class Training:
         for optimizer in optimizers: optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         parameters = [p for o in optimizers for g in o.param_groups for p in g['params'] if p.grad is not None]
-        if self.accelerator.num_processes > 1:
-            for p in parameters: p.grad = self.accelerator.reduce(p.grad, 'mean')
+        if self.accelerator.num_processes > 1: self._average(parameters)
         self.accelerator.unscale_gradients(optimizers)
         if self.loop: self.loop.call('after_backward', names)
         if clip: torch.nn.utils.clip_grad_norm_(parameters, clip)
         for optimizer in optimizers: optimizer.step()
 
+    def _average(self, parameters):
+        "Gradients as the mean over processes, in one message."
+        flat = self.accelerator.reduce(torch.cat([p.grad.flatten() for p in parameters]), 'mean')
+        for p, part in zip(parameters, flat.split([p.numel() for p in parameters])): p.grad.copy_(part.view_as(p.grad))
+
     def lr_factor(self, step) -> float:
         "Learning rate at `step` relative to the option: a function of the step alone, so that there is no state to save."
         return 1.
+
+    def loader(
+        self,
+        start,         # the step to begin with
+        augment=None,  # what is done to an image of `train_set`
+        **more,        # passed to `train_loader`
+    ):
+        "Batches of `train_set`; every process gets its share."
+        o, a = self.options, self.accelerator
+        return train_loader(self.train_set, o.batch_size, o.seed, start, o.workers, augment, self.device, a.process_index, a.num_processes, **more)
 
     def batches(self, start): "Endless iterator over batches, beginning with that of step `start`."; raise NotImplementedError
 
@@ -185,7 +202,7 @@ def in_order(
         sorter.done(placed[-1])
     return [callbacks[i] for i in placed]
 
-# %% ../nbs/22_training.ipynb #dfa49424
+# %% ../nbs/22_training.ipynb #103946fc
 class Loop:
     "Runs `training` for `max_steps`, telling `callbacks`."
     def __init__(
@@ -247,7 +264,7 @@ class Loop:
     def summary(self) -> dict:
         "What the run amounts to: metrics, how they came about, time and memory."
         t = self.training
-        return Summary(step=self.step, metrics=self.metrics, best=self.best, chosen_by=f'{t.metric} on the validation split',
+        return Summary(step=self.step, metrics=self.metrics, best=self.best, chosen_by=f"{t.metric} on {getattr(getattr(t, 'val_set', None), 'split', 'val')}",
                        seconds=round(self.seconds, 1), peak_memory_mb=round(peak_memory_mb(t.device)), data=t.data_info(),
                        folder=str(self.exp_dir), options=self.options.to_dict(), precision=t.accelerator.mixed_precision,
                        **run_info(t.device))
@@ -302,7 +319,7 @@ def locked(
         yield
     finally: lock.release()
 
-# %% ../nbs/22_training.ipynb #f3b5c128
+# %% ../nbs/22_training.ipynb #c3fc8dda
 def fit(
     training,      # class of the `Training`
     options,       # its `RunOptions`
@@ -312,7 +329,8 @@ def fit(
     folder = run_folder(options, training.__name__)
     with locked(folder):
         if is_main(): sweep(folder)
-        return Loop(training(options), folder, [*default_callbacks(), *callbacks]).run()
+        standard = default_callbacks() if is_main() else [StopOnNaN(), Checkpoints(), Interrupts()]
+        return Loop(training(options), folder, [*standard, *callbacks]).run()
 
 # %% ../nbs/22_training.ipynb #2a28f600
 def _diverges(loop, what):
@@ -416,7 +434,7 @@ class Pictures(Callback):
         if picture is None: return
         with atomic_path(loop.exp_dir/'images'/f'{loop.step:07d}.png') as temporary: picture.save(temporary, 'PNG')
 
-# %% ../nbs/22_training.ipynb #c4366fb9
+# %% ../nbs/22_training.ipynb #c832534f
 def save_checkpoint(
     loop,    # the `Loop`
     keep=2,  # how many `step_N` folders to keep beside the best one
@@ -430,13 +448,18 @@ def save_checkpoint(
     with atomic_path(place) as temporary:
         temporary.mkdir()
         for name, network in t.networks.items():
-            if name in t.main: network.save_pretrained(temporary, step=loop.step)
-            else: save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary/f'{name}.safetensors')
+            if name in t.main: network.save_pretrained(temporary, step=loop.step, data=t.data and t.data.to_dict())
+            else: save_file({k: v.contiguous() for k, v in network.state_dict().items()}, temporary/_file(t, name))
         torch.save(state, temporary/'state.pt')
     _point(root/'last', place)
     if loop.best and loop.best['step'] == loop.step: _point(root/'best', place)
     _prune(root, keep)
     return place
+
+
+def _file(training, name):
+    "The file that holds the network called `name`."
+    return f"{getattr(training.networks[name], 'kind', '') or name if name in training.main else name}.safetensors"
 
 
 def _point(link, place):
@@ -463,7 +486,7 @@ def find_checkpoints(
     "Complete `step_N` folders, oldest first."
     return sorted(p for p in Path(root).glob('step_*') if (p/'state.pt').exists())
 
-# %% ../nbs/22_training.ipynb #fac447bc
+# %% ../nbs/22_training.ipynb #05c5fba0
 _MAY_DIFFER = {'exp_dir', 'max_steps', 'device', 'workers', 'board_interval', 'image_interval', 'val_interval', 'save_interval',
                'test_batch_size'}
 
@@ -486,7 +509,7 @@ def load_checkpoint(
         state = torch.load(Path(place)/part, weights_only=True, map_location='cpu')
         _same_options(loop, state['options'])
         for name, network in t.networks.items():
-            part = f'{name}.safetensors'
+            part = _file(t, name)
             network.load_state_dict(load_file(Path(place)/part, device=str(t.device)))
         for name, optimizer in t.optimizers.items(): optimizer.load_state_dict(state['optimizers'][name])
     except OptionError: raise
@@ -569,6 +592,58 @@ class Interrupts(Callback):
 def default_callbacks() -> list:
     "What every run does around its steps."
     return [StopOnNaN(), Validation(), Checkpoints(), Metrics(), Pictures(), Progress(), Interrupts()]
+
+# %% ../nbs/22_training.ipynb #e112cd0c
+class Note(str):
+    "A sentence that a notebook shows in place of a picture."
+    def _repr_markdown_(self): return f'*{self}*'
+
+
+class Run:
+    "What a run left in its folder."
+    def __init__(
+        self,
+        folder,  # of the run, or a copy of its small files
+    ): self.folder = Path(folder)
+
+    def has(
+        self,
+        name,  # of a file or folder in it
+    ) -> bool:
+        "Whether it was kept."
+        return (self.folder/name).exists()
+
+    def curves(
+        self,
+        keys=(),  # panels, by default all
+    ):            # a figure, or a `Note` when they were not kept
+        "What `metrics.jsonl` says, over the steps."
+        if not self.has('metrics.jsonl'): return Note(f"The curves of the run '{self.folder.name}' were not kept.")
+        rows = read_metrics(self.folder/'metrics.jsonl')
+        keys = [k for k in keys if any(k in row for row in rows)]
+        return curves(self.folder/'metrics.jsonl', keys, caption=f"run {self.folder.name}, {rows[-1]['step']:,} steps")
+
+    def pictures(
+        self,
+        most=4,  # how many, evenly spread over the run
+    ):           # a picture, or a `Note` when none was kept
+        "How the pictures developed."
+        files = sorted(self.folder.glob('images/*.png'))
+        if not files: return Note(f"The pictures of the run '{self.folder.name}' were not kept.")
+        chosen = [files[round(i * (len(files) - 1) / max(1, most - 1))] for i in range(min(most, len(files)))]
+        return image_grid([Image.open(f) for f in chosen], 1, rows=[f'step {int(f.stem):,}' for f in chosen], scale=1)
+
+    def table(self):
+        "The `Summary` with which it ended, or a `Note` when it was not kept."
+        if not self.has('summary.json'): return Note(f"The summary of the run '{self.folder.name}' was not kept.")
+        return Summary(read_json(self.folder/'summary.json'))
+
+
+def shipped_run(
+    name,  # 'asit', 'generator', 'ifer' or 'features'
+) -> Run:
+    "The run that made these weights of `synth64`."
+    return Run(asset('weights/synth64')/'runs'/name)
 
 # %% ../nbs/22_training.ipynb #e81e825f
 def cosine_factor(
