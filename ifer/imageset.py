@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['ImageSet', 'labels_by_name', 'check_split']
 
-# %% ../nbs/03a_imageset.ipynb #66fefb71
+# %% ../nbs/03a_imageset.ipynb #ad3e9a36
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -102,14 +103,22 @@ def select(self:ImageSet, indices):
     part._cache = None if self._cache is None else self._cache[indices]
     return part
 
-# %% ../nbs/03a_imageset.ipynb #daea0206
+# %% ../nbs/03a_imageset.ipynb #f8315033
+@patch
+def content(self:ImageSet, i):
+    "The bytes of file `i`."
+    source = self.source(i)
+    try: return source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as e: raise DataError(f"'{source}' cannot be read: {e.strerror}") from None
+
+
 @patch
 def manifest(self:ImageSet):
     "What it holds, a dict an image: path, bytes, sha256, label."
-    def row(path, label, source):
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        return dict(path=path, bytes=len(content), sha256=sha256(content), label=int(label))
-    return [row(self.paths[i], self.labels[i], self.source(i)) for i in range(len(self))]
+    def row(i):
+        content = self.content(i)
+        return dict(path=self.paths[i], bytes=len(content), sha256=sha256(content), label=int(self.labels[i]))
+    with ThreadPoolExecutor(8) as pool: return list(pool.map(row, range(len(self))))
 
 
 @patch(as_prop=True)

@@ -240,18 +240,20 @@ class Layout:
         "The splits that are there."
         return self.splits(tree) if callable(self.splits) else self.splits
 
-# %% ../nbs/03e_layouts.ipynb #794686d4
+# %% ../nbs/03e_layouts.ipynb #e09d6e93
 @dataclass(frozen=True)
 class DataSource:
     "A data set: what it is, and the forms in which it is delivered."
     name: str              # what a run's options call it
     title: str             # what people call it
-    layouts: tuple         # of `Layout`; the first that fits is read
+    layouts: tuple = ()    # of `Layout`; the first that fits is read
     classes: tuple = ()    # names in the order of the labels; (): its images have none
     sizes: dict = field(default_factory=dict)  # official number of images of each split
     reported: str = 'test' # the split that papers report
     about: str = ''        # what it is
     licence: str = ''      # under what terms, and who gives it
+    load: callable = None  # load(root, split, size) -> ImageSet, for a set that is no matter of layouts …
+    splits: callable = None  # … and splits(root) -> names of its splits
 
 # %% ../nbs/03e_layouts.ipynb #e259eac3
 def _subfolders(folder):
