@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ModelReport', 'check_model']
 
-# %% ../nbs/06_contract.ipynb #122f47be
+# %% ../nbs/06_contract.ipynb #3be143da
 import copy
 from dataclasses import dataclass, is_dataclass
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from .core import IferError, OptionError
 
-# %% ../nbs/06_contract.ipynb #21e7f0f5
+# %% ../nbs/06_contract.ipynb #9de12718
 def _tensors(out):
     "The tensors in `out`, in order."
     if isinstance(out, torch.Tensor): return [out]
@@ -22,7 +22,7 @@ def _tensors(out):
     if isinstance(out, dict): out = out.values()
     return [t for o in (() if out is None else out) for t in _tensors(o)]
 
-# %% ../nbs/06_contract.ipynb #285ecbaf
+
 def _relative_error(
     a,  # tensor to judge
     b,  # tensor to judge it by
@@ -31,7 +31,7 @@ def _relative_error(
     a, b = a.detach().double(), b.detach().double()
     return ((a - b).norm() / b.norm().clamp_min(1e-12)).item()
 
-# %% ../nbs/06_contract.ipynb #831f76bb
+# %% ../nbs/06_contract.ipynb #17939cb1
 @torch.no_grad()
 def _wake(model):
     "A copy of `model` without parameters that are practically zero."
@@ -40,7 +40,7 @@ def _wake(model):
         if p.numel() and p.abs().max() < 1e-3: p.copy_(0.1 * torch.randn_like(p))
     return model
 
-# %% ../nbs/06_contract.ipynb #da06c35b
+# %% ../nbs/06_contract.ipynb #dcb015e3
 class _Bench:
     "A model on the bench: how it is called and what it is fed."
     def __init__(self, model, make_input, call, batch):
@@ -60,7 +60,7 @@ class _Bench:
         self.model.eval()
         with torch.no_grad(): return self(inputs, seed)
 
-# %% ../nbs/06_contract.ipynb #85cd4be2
+# %% ../nbs/06_contract.ipynb #c738a73a
 def _shapes(bench, shapes, **_):
     for n in (bench.batch, 1):
         got = [tuple(t.shape) for t in bench.evaluate(bench.inputs(n))]
@@ -71,7 +71,7 @@ def _shapes(bench, shapes, **_):
             assert got == want, f'for a batch of {n} expected {want}, got {got}'
     return ', '.join(str(s[1:]) for s in got)
 
-# %% ../nbs/06_contract.ipynb #833428f3
+# %% ../nbs/06_contract.ipynb #c32b3548
 def _gradients(bench, unused, tries=5, **_):
     bench.model.train().zero_grad(set_to_none=True)
     trainable = {n: p for n, p in bench.model.named_parameters() if p.requires_grad and not n.startswith(tuple(unused))}
@@ -91,7 +91,7 @@ def _names(names, most=5):
     "A list for a message: the first few, and how many more."
     return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
 
-# %% ../nbs/06_contract.ipynb #ae85f604
+# %% ../nbs/06_contract.ipynb #612b62ad
 def _neighbours(bench, tol, **_):
     inputs, others = bench.inputs(), bench.inputs(seed=2)
     mixed = tuple(torch.cat([a[:1], b[1:]]) for a, b in zip(inputs, others))
@@ -102,7 +102,7 @@ def _neighbours(bench, tol, **_):
     assert worst < tol, f"an image's output changes by {worst:.2g} (relative L2) with its batch; allowed {tol:.2g}"
     return f'{worst:.1e}'
 
-# %% ../nbs/06_contract.ipynb #085a429a
+# %% ../nbs/06_contract.ipynb #43d53170
 def _determinism(bench, **_):
     inputs, before = bench.inputs(), {k: v.clone() for k, v in bench.model.state_dict().items()}
     first, second = bench.evaluate(inputs, seed=1), bench.evaluate(inputs, seed=2)
@@ -113,7 +113,7 @@ def _determinism(bench, **_):
     assert not moved, f'calling the model in evaluation changes {_names(moved)}'
     return 'equal'
 
-# %% ../nbs/06_contract.ipynb #3f894282
+# %% ../nbs/06_contract.ipynb #77612662
 def _bf16(bench, bf16_tol, **_):
     inputs = bench.inputs()
     exact = bench.evaluate(inputs)
@@ -122,7 +122,7 @@ def _bf16(bench, bf16_tol, **_):
     assert error < bf16_tol, f'bfloat16 changes an output by {error:.2g} (relative L2); allowed {bf16_tol:.2g}'
     return f'{error:.1e}'
 
-# %% ../nbs/06_contract.ipynb #58f0c820
+# %% ../nbs/06_contract.ipynb #d0155003
 def _refusals(bench, refuses, **_):
     for i, case in enumerate(refuses):
         what = f'case {i}' if callable(case) or not hasattr(case, 'shape') else f'an input of shape {tuple(case.shape)}'
@@ -134,7 +134,7 @@ def _refusals(bench, refuses, **_):
         else: raise AssertionError(f'{what} is accepted')
     return f'{len(refuses)} refused'
 
-# %% ../nbs/06_contract.ipynb #b804b141
+# %% ../nbs/06_contract.ipynb #cd3155c6
 @dataclass
 class ModelReport:
     "What `check_model` found: the figure of each clause that holds."
@@ -145,11 +145,11 @@ class ModelReport:
         width = max(map(len, self.figures), default=0)
         return '\n'.join([f'{self.name}: contract kept'] + [f'  {k:{width}}  {v}' for k, v in self.figures.items()])
 
-# %% ../nbs/06_contract.ipynb #167b106b
+# %% ../nbs/06_contract.ipynb #ad52d653
 _CLAUSES = dict(shapes=_shapes, gradients=_gradients, neighbours=_neighbours, determinism=_determinism, bf16=_bf16,
                 refusals=_refusals)
 
-# %% ../nbs/06_contract.ipynb #be1cef9d
+# %% ../nbs/06_contract.ipynb #b6a45f31
 def check_model(
     make,           # an nn.Module (it is copied, not touched), or a function without arguments that builds one
     make_input,     # function: batch size -> input tensor, or tuple of input tensors, (B,...) each

@@ -107,6 +107,7 @@ def _figure(width, height, nrows=1, ncols=1):
     import matplotlib.pyplot as plt
     style = {'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True, 'grid.color': '#eeeeee',
              'axes.axisbelow': True, 'axes.formatter.limits': (-3, 5), 'font.size': 9, 'axes.titlesize': 10}
+    plt.close(plt.figure())  # starts the backend outside the style below, which would take back a notebook's own settings
     with plt.rc_context(style):
         figure, axes = plt.subplots(nrows, ncols, figsize=(width, height), squeeze=False, layout='constrained')
     plt.close(figure)
