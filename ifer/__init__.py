@@ -10,10 +10,9 @@ _HOME = {  # public name -> the module it lives in: imported on first use, so th
     'DiscriminatorConfig': 'config', 'IFERConfig': 'config', 'CLASSES': 'config',
     'load_faces': 'data', 'load_dataset': 'data', 'load_image': 'data', 'to_images': 'data', 'to_pil': 'data',
     'Generator': 'stylegan2', 'Discriminator': 'stylegan2', 'Encoder': 'encoder',
-    'ASIT': 'asit', 'Inversion': 'asit', 'InversionDiscriminator': 'discriminator',
-    'IFER': 'expression', 'Prediction': 'expression', 'FaceFeatures': 'losses', 'FaceEmbedder': 'identity', 'load': 'checkpoints',
+    'ASIT': 'asit', 'Inversion': 'asit', 'Network': 'network', 'InversionDiscriminator': 'discriminator',
+    'IFER': 'expression', 'Prediction': 'expression', 'FaceFeatures': 'features', 'FaceEmbedder': 'identity', 'load': 'checkpoints',
 }
-_MODELS = {'Generator', 'ASIT', 'IFER', 'FaceFeatures', 'FaceEmbedder'}  # 16_checkpoints gives these `from_pretrained`
 
 __all__ = [*_HOME, '__version__']
 
@@ -21,7 +20,6 @@ __all__ = [*_HOME, '__version__']
 def __getattr__(name):
     from importlib import import_module
     if name not in _HOME: raise AttributeError(f"module 'ifer' has no attribute '{name}'")
-    if name in _MODELS: import_module('ifer.checkpoints')
     value = getattr(import_module(f'ifer.{_HOME[name]}'), name)
     globals()[name] = value
     return value

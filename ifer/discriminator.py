@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .config import DiscriminatorConfig
+from .network import Network
 from .stylegan2 import DiscriminatorBody
 
 # %% ../nbs/13_discriminator.ipynb #e2a49a7f
@@ -33,8 +34,10 @@ class Embedder(DiscriminatorBody):
         return self.lin(self.body(images).mean((2, 3)))
 
 # %% ../nbs/13_discriminator.ipynb #4987c904
-class InversionDiscriminator(nn.Module):
+class InversionDiscriminator(Network):
     "Scores in [-1,1] of how well images belong to sources (ASIT, arXiv 2211.13564)."
+    kind, Config = 'discriminator', DiscriminatorConfig
+
     def __init__(
         self,
         config=None,  # a DiscriminatorConfig; the paper's by default

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from .crops import ARCFACE_TEMPLATE, crop_arcface, similarity
-from .checkpoints import Found, build, fill, recognise
+from .network import Found, build, fill, identify
 from .config import EncoderConfig
 from .core import DataError, IferError, OptionError, asset, closest, get_device, progress
 from .detection import MTCNN
@@ -160,7 +160,9 @@ def _images(device): return uniform(0, 2, 3, 256, 256).to(device), uniform(6, 2,
 def _published(network, device, **beside):
     "Our network from the recipe's weights in their published layout."
     state = weights(network)
-    return build(recognise(dict(state_dict=state, **beside) if beside else state, network), network).model.to(device).eval()
+    found = identify(dict(state_dict=state, **beside) if beside else state, network)
+    found.cls.adapt(found)
+    return build(found, network).to(device)
 
 # %% ../nbs/53_goldens.ipynb #7c5a40b3
 def _generator(size, device, rows):
@@ -209,7 +211,7 @@ def batch_mixing(
 def _encoder(device, rows):
     "Codes, structure code and feature branch."
     golden, (x, _) = Golden('asit_encoder', rows), _images(device)
-    found = Found('encoder', '', None, weights('encoder'), original_key, r'(norm|head)\.|.*\.relative_position_index$|.*\._float_tensor$')
+    found = Found(None, weights('encoder'), original_key, r'(norm|head)\.|.*\.relative_position_index$|.*\._float_tensor$')
     encoder = fill(Encoder(EncoderConfig()), found, 'encoder').to(device).eval()
 
     def outputs(images):
@@ -250,7 +252,7 @@ def _asit(device, rows):
 def _discriminator(device, rows):
     "The momentum twin and its cosine."
     golden, (x, x2) = Golden('discriminator', rows), _images(device)
-    d = fill(InversionDiscriminator(), Found('discriminator', '', None, weights('discriminator')), 'discriminator').to(device).eval()
+    d = fill(InversionDiscriminator(), Found(None, weights('discriminator')), 'discriminator').to(device).eval()
     golden.check('embed_q_x', d.model_q(x))
     golden.check('embed_k_x2_before_update', d.model_k(x2))
     golden.check('cos_no_update', d(x, x2)[:, None])

@@ -7,6 +7,7 @@ __all__ = ['FACE_BOX', 'IRConfig', 'IRNet', 'face_crop', 'face_pixels', 'Instrum
            'identity_similarity']
 
 # %% ../nbs/15_identity.ipynb #fe670011
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from .align import align_all
 from .config import NetworkOptions, opt
 from .core import DataError, ModelError, OptionError, get_device
 from .data import to_images, to_pil
+from .network import Found, Network, numbers_in, shapes_of
 
 # %% ../nbs/15_identity.ipynb #1537d602
 class _SqueezeExcite(nn.Module):
@@ -114,7 +116,7 @@ def face_pixels(
     return F.interpolate(face, size=(size, size), mode='bilinear', align_corners=False)
 
 # %% ../nbs/15_identity.ipynb #fb52860a
-class Instrument(nn.Module):
+class Instrument(Network):
     "A network that only measures: frozen, and always in eval mode."
 
     def __init__(
@@ -132,6 +134,7 @@ class Instrument(nn.Module):
 # %% ../nbs/15_identity.ipynb #8bc4091e
 class FaceEmbedder(Instrument):
     "Aligned images (B,3,R,R) in [-1,1] -> unit vectors (B,D), by an `IRNet` on the face crop."
+    kind, Config = 'face_embedder', IRConfig
 
     def __init__(
         self,
@@ -149,6 +152,7 @@ class FaceEmbedder(Instrument):
 # %% ../nbs/15_identity.ipynb #e0644c58
 class MoCoEmbedder(Instrument):
     "Images (B,3,R,R) in [-1,1] -> unit vectors (B,2048), by a ResNet-50 trained without labels (MoCo v2)."
+    kind = 'moco'
 
     def __init__(self):
         from torchvision.models import resnet50
@@ -161,6 +165,25 @@ class MoCoEmbedder(Instrument):
         images,  # (B,3,R,R) in [-1,1]
     ) -> torch.Tensor:  # (B,2048), unit length
         return F.normalize(self.net(F.interpolate(images, size=(224, 224), mode='nearest')).float(), dim=1)
+
+# %% ../nbs/15_identity.ipynb #22cd21ac
+@FaceEmbedder.published('IR-SE (ArcFace)', 'input_layer.0.weight', 'output_layer.3.weight', 'body.0.res_layer.5.fc1.weight')
+@FaceEmbedder.published('IR (CurricularFace)', 'input_layer.0.weight', 'output_layer.3.weight')
+def _ir(content, tensors):
+    "What a file of an improved residual network holds."
+    units = range(max(numbers_in(tensors, r'body\.(\d+)\.'), default=0) + 1)
+    shapes = shapes_of(tensors, '', {f'body.{i}.res_layer.3.weight': 4 for i in units[:999]} | {'output_layer.3.weight': 2})
+    widths, (embed_dim, flat) = [s[0] for s in shapes[:-1]], shapes[-1]
+    stages = tuple(sorted(set(widths)))
+    config = IRConfig(tuple(widths.count(w) for w in stages), stages, 'body.0.res_layer.5.fc1.weight' in tensors, 'output_layer.4.weight' in tensors,
+                      16 * math.isqrt(flat // stages[-1]), embed_dim)
+    return Found(config, tensors, lambda name: name.removeprefix('net.'))
+
+
+@MoCoEmbedder.published('ResNet-50 (MoCo)', 'encoder_q.conv1.weight')
+def _moco(content, tensors):
+    "What a file of MoCo's training holds."
+    return Found(None, tensors, lambda name: name.replace('net.', 'encoder_q.', 1), r'encoder_k\.|queue|encoder_q\.fc\.')
 
 # %% ../nbs/15_identity.ipynb #aed59de2
 def _many(images):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'FORMATS', 'Network', 'fingerprint', 'Found', 'numbers_in', 'shapes_of', 'identify', 'open_weights', 'hollow',
-           'match', 'build', 'shipped', 'find', 'from_hub']
+           'match', 'fill', 'build', 'shipped', 'find', 'from_hub']
 
 # %% ../nbs/07_network.ipynb #f19161be
 import hashlib
@@ -27,7 +27,7 @@ from .core import (CheckpointError, DataError, IferError, OptionError, asset, at
                        plain, read_json, write_json)
 from .pretrained import AUXILIARY, auxiliary, find_pretrained, read_file, some
 
-# %% ../nbs/07_network.ipynb #6a2a45eb
+# %% ../nbs/07_network.ipynb #a6598fd7
 KINDS = {}  # name of the files -> class of the network
 
 
@@ -36,6 +36,7 @@ class Network(nn.Module):
     kind = ''      # name of its files, as in asit.safetensors; '' for what is only a part of others
     Config = None  # class of its options; None when it has none
     renamed = ()   # pairs of prefixes: a tensor's name in files of earlier versions, and today
+    optional = {}  # buffers that a file has or not -> function of the options that gives the shape
     info = {}      # what its file said
 
     def __init_subclass__(cls, **kwargs):
@@ -140,7 +141,7 @@ def _about(model, info):
     if not isinstance(info.get('step', 0), (int, np.integer, type(None))): raise OptionError(f"save_pretrained: step={info['step']!r} is no whole number")
     return _simple(about | info)
 
-# %% ../nbs/07_network.ipynb #a7d6e136
+# %% ../nbs/07_network.ipynb #4b056ce9
 @dataclass
 class Found:
     "What a file holds, before a network is made of it."
@@ -153,6 +154,11 @@ class Found:
     cls: type = None           # class of the network
     format: str = 'ifer'       # name of the format
     whole: bool = False        # whether a digest was compared
+
+    def said(self) -> dict:
+        "Everything the file says of its network."
+        ignored = [k for k in self.tensors if re.match(self.ignored, k)]
+        return self.info | dict(format=self.format, step=self.step) | (dict(ignored=ignored) if ignored else {})
 
 # %% ../nbs/07_network.ipynb #0971c75e
 FORMATS = []  # (class, name of the format, names of tensors that must be there, function: content, tensors -> Found)
@@ -230,18 +236,18 @@ def identify(
     if where: found.info['state_dict'] = where
     return found
 
-# %% ../nbs/07_network.ipynb #7985a4ea
+# %% ../nbs/07_network.ipynb #a5f0e30e
 def _ours(path, verify):
     "What the two files of ours hold."
     about, tensors = _description(path), read_file(path)
     if verify: _compare_digests(path, about)
-    kind = about.get('kind')
+    kind = str(about.get('kind'))
     if kind not in KINDS: raise CheckpointError(f"{path}: holds a network of unknown kind '{kind}'")
     cls = KINDS[kind]
     try:
         config = _whole_config(cls.Config, about['config']) if cls.Config else None
         classes, named = tuple(about.get('classes', ())), tuple(getattr(config, 'classes', ()))
-    except (OptionError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as e:
         raise CheckpointError(f'{path}: its JSON does not describe a {kind}: {e}') from None
     if classes != named:
         raise CheckpointError(f"{path}: its JSON contradicts itself about the order of the classes: {some(classes, 20)} and {some(named, 20)}")
@@ -284,7 +290,7 @@ def _today(name, renamed):
         if name.startswith(before): return now + name.removeprefix(before)
     return name
 
-# %% ../nbs/07_network.ipynb #5658237a
+# %% ../nbs/07_network.ipynb #f27cf7e6
 def open_weights(
     path,         # a file in any of the formats
     verify=True,  # compare the digests of our files and the checksums of others
@@ -296,7 +302,7 @@ def open_weights(
         found = _theirs(path, verify)
         named = re.fullmatch(r'(?:iteration_)?([0-9]{3,7})', path.name.split('.')[0])  # as the published trainings name their files
         if named: found.step = int(named[1])
-    size = sum(v.nbytes for v in found.tensors.values())
+    size = sum(v.numel() * v.element_size() for v in found.tensors.values())
     if size > 2 * path.stat().st_size:
         raise CheckpointError(f'{path}: its tensors have shapes for {size:,} bytes, and the file has {path.stat().st_size:,}: these are no weights')
     return found
@@ -342,15 +348,15 @@ def _at_most(n):
     try: yield
     finally: handle.remove()
 
-# %% ../nbs/07_network.ipynb #25c5c513
+# %% ../nbs/07_network.ipynb #ea884d8b
 def match(
     model,      # what `hollow` made
     found,      # a `Found`
     source='',  # where it is from, for messages
 ) -> dict:
     "The tensors for `model`, by its names; `CheckpointError` lists at most five that do not fit."
-    for name, tensor in found.tensors.items():  # buffers that are there or not, such as a generator's mean latent
-        if name in model._buffers and model._buffers[name] is None: model._buffers[name] = torch.empty_like(tensor, device='meta')
+    for name, shape in getattr(model, 'optional', {}).items():
+        if name in found.tensors: model._buffers[name] = torch.empty(shape(model.config), device='meta')
     own = model.state_dict()
     keys = {k: found.key(k) for k in own}
     fits = {k: _reshaped(found.tensors[keys[k]], v.shape) for k, v in own.items() if keys[k] in found.tensors}
@@ -360,7 +366,7 @@ def match(
                 'of another type': [f'{keys[k]} {_type(v)}' for k, v in fits.items() if v is not None and _type(v) != _type(own[k])],
                 'unknown': [k for k in found.tensors if k not in wanted and not ignored.match(k)]}
     if any(problems.values()):
-        what = f'{found.cls.kind} of ifer' if found.format == 'ifer' else found.format
+        what = f'{type(model).__name__} of ifer' if found.format == 'ifer' else found.format
         raise CheckpointError(f'{source}: is {what}, but tensors are {_sorts(problems)}')
     return fits
 
@@ -387,23 +393,32 @@ def _sorts(problems, most=5):
         most -= min(n, len(names))
     return '; '.join(said)
 
-# %% ../nbs/07_network.ipynb #9eb394db
+# %% ../nbs/07_network.ipynb #4b52e6d2
+def fill(
+    model,      # a network, such as `hollow` makes
+    found,      # a `Found`
+    source='',  # where it is from, for messages
+) -> nn.Module:
+    "Make the tensors of `found` the parameters and buffers of `model`, as float32."
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in match(model, found, source).items()}
+    if wrong := [] if found.whole else _not_finite(tensors): raise CheckpointError(f'{source}: tensors are not finite: {some(map(found.key, wrong))}')
+    model.load_state_dict(_unshared(tensors), assign=True)
+    for module in model.modules():
+        empty = [name for name in module._non_persistent_buffers_set if module._buffers[name].is_meta]
+        for name in empty: module._buffers[name] = torch.empty_like(module._buffers[name], device='cpu')
+        if empty: module.init_non_persistent_buffers()
+    return model
+
+
 def build(
     found,      # a `Found`
     source='',  # where it is from, for messages
     cls=None,   # class to build; None: the one found
 ) -> Network:   # in evaluation mode, `info` with what the file said
-    "The network of what was found, as float32."
-    model = hollow(found, source, cls)
-    tensors = {k: v.float() if v.is_floating_point() else v for k, v in match(model, found, source).items()}
-    if wrong := [] if found.whole else _not_finite(tensors): raise CheckpointError(f'{source}: tensors are not finite: {some(map(found.key, wrong))}')
-    model.load_state_dict(_unshared(tensors), assign=True)
-    for module in model.modules():
-        for name in module._non_persistent_buffers_set: module._buffers[name] = torch.empty_like(module._buffers[name], device='cpu')
-        if module._non_persistent_buffers_set: module.init_non_persistent_buffers()
-    ignored = [k for k in found.tensors if re.match(found.ignored, k)]
-    model.info = found.info | dict(format=found.format, step=found.step) | (dict(ignored=ignored) if ignored else {})
-    return model.eval()
+    "The network of what was found."
+    model = fill(hollow(found, source, cls), found, source).eval()
+    model.info = found.said()
+    return model
 
 # %% ../nbs/07_network.ipynb #2f374df7
 def shipped() -> list:

@@ -15,7 +15,7 @@ from timm.layers import DropPath
 from timm.optim import Lookahead, Muon
 
 from .asit import ASIT
-from .checkpoints import Generator
+from .stylegan2 import Generator
 from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, RunOptions, opt, run_main
 from .core import OptionError
 from .data import RandomFlip, train_and_val

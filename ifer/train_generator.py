@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from .asit import ASIT
-from .checkpoints import Generator
+from .stylegan2 import Generator
 from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, RunOptions, opt, run_main
 from .data import RandomFlip, train_and_val
 from .figures import image_grid

@@ -14,7 +14,7 @@ from timm.data import Mixup
 from timm.optim import param_groups_weight_decay
 
 from .asit import ASIT, evaluating
-from .checkpoints import IFER
+from .expression import IFER
 from .config import IFERConfig, RunOptions, opt, run_main
 from .core import OptionError, autocast, make_rng
 from .data import ifer_transforms, load_dataset, train_and_val
