@@ -5,12 +5,9 @@
 # %% auto #0
 __all__ = ['ALIGN', 'FRAMED', 'NoFaceError', 'Aligned', 'find_and_crop', 'align', 'align_all', 'AlignFolder', 'align_folder']
 
-# %% ../nbs/09_align.ipynb #a2a58675
+# %% ../nbs/09_align.ipynb #793c3707
 import json
 import os
-import re
-import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +18,12 @@ import torch
 from PIL import Image
 
 from .config import Options, opt, run_main
-from .core import DataError, ImageError, OptionError, atomic_path, closest, get_device, progress, write_json
+from .core import DataError, ImageError, OptionError, atomic_path, closest, get_device, progress, sweep, writable_folder, write_json
 from .crops import crop_arcface, crop_ffhq, misfit
 from .detection import detect
 from .images import load_image, square
 from .layouts import images_below
+from .loading import as_it_is, heedless
 
 # %% ../nbs/09_align.ipynb #3bc1f72d
 ALIGN = ('none', 'ffhq', 'arcface', 'auto')
@@ -231,7 +229,7 @@ def _report(rows, low_score):
     counts = dict(pictures=len(rows), aligned=sum(bool(r['faces']) for r in read)) | {k: len(v) for k, v in report.items()}
     return dict(counts=counts) | report
 
-# %% ../nbs/09_align.ipynb #77733e9b
+# %% ../nbs/09_align.ipynb #40ed666d
 def align_folder(
     options,  # `AlignFolder`
 ) -> dict:    # what `report.json` holds
@@ -242,7 +240,7 @@ def align_folder(
     rest = [i for i, (file, name) in enumerate(zip(files, names)) if not _is_done(done.get(name[0]), file, out)]
     workers = min(len(rest), (os.cpu_count() if o.workers < 0 else o.workers))
     jobs = torch.utils.data.Subset(_Jobs(o.replace(out=str(out)), files, names), rest)
-    loader = torch.utils.data.DataLoader(jobs, batch_size=None, num_workers=workers, collate_fn=_same)
+    loader = torch.utils.data.DataLoader(jobs, batch_size=None, num_workers=workers, collate_fn=as_it_is, worker_init_fn=heedless)
     with open(out/'journal.jsonl', 'a', encoding='utf-8') as journal:
         journal.write('\n' + json.dumps(dict(made=o.made())) + '\n')
         for row in progress(loader, total=len(files), initial=len(files) - len(rest), desc='align'):
@@ -254,10 +252,7 @@ def align_folder(
     print('\n'.join(f'{v:8,d}  {k.replace("_", " ")}' for k, v in report['counts'].items()))
     return report
 
-
-def _same(row): return row
-
-# %% ../nbs/09_align.ipynb #b505114e
+# %% ../nbs/09_align.ipynb #5a102e42
 def _to_do(options, out):
     "The photographs below the folder, and how they and their crops are called; `out` is ready to be written to."
     if not options.data_dir or not options.out: raise OptionError('data_dir and out are needed: a folder of photographs, and one for the faces')
@@ -265,8 +260,8 @@ def _to_do(options, out):
     root = Path(options.data_dir).expanduser()
     files = [f for f in images_below(root) if not f.is_relative_to(out)]
     if not files: raise DataError(f"'{root}' holds no image")
-    out.mkdir(parents=True, exist_ok=True)
-    for left in out.rglob('.*.tmp'): left.unlink()  # of a run that was killed
+    writable_folder(out, 'out')
+    sweep(out)
     return files, _crop_names([str(f.relative_to(root)) for f in files], f'.{options.format}')
 
 # %% ../nbs/09_align.ipynb #ed6f4273

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['EpochSampler', 'class_weights', 'Batch', 'train_loader', 'batches']
 
-# %% ../nbs/03h_loading.ipynb #48568b2c
+# %% ../nbs/03h_loading.ipynb #2d98bc8f
 import functools
+import signal
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ class Batch(NamedTuple):
     index: torch.Tensor    # int64 (B,), places in the data set
     sources: torch.Tensor  # float (B,C,size,size): what the encoder gets; `images` itself unless it is a pair
 
-# %% ../nbs/03h_loading.ipynb #8c072095
+# %% ../nbs/03h_loading.ipynb #d4612727
 class _Fetcher(torch.utils.data.Dataset):
     "A list of (place, index) -> bytes of a batch, in a worker or here."
     def __init__(self, ds, augment, seed): self.ds, self.augment, self.seed = ds, augment, seed
@@ -118,15 +119,22 @@ class _Fetcher(torch.utils.data.Dataset):
         return augment(source, x, rng)[::-1]
 
 
-def _as_fetched(batch): return batch
+def as_it_is(item):
+    "The collation that changes nothing."
+    return item
 
-# %% ../nbs/03h_loading.ipynb #1f1fd0e1
+
+def heedless(worker):
+    "A worker that Ctrl-C does not reach: the process that started it decides, and ends it."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+# %% ../nbs/03h_loading.ipynb #7f2919bc
 def _deliver(ds, keys, augment, seed, workers, device, data):
     "Yield a `Batch` for each list of `keys`."
     device, data = get_device(device), data or DataConfig()
     if ds.in_memory and not getattr(augment, 'whole', False) and len(ds)*3*ds.size**2 <= 2**31: ds.tensors()
     loader = torch.utils.data.DataLoader(_Fetcher(ds, augment, seed), batch_sampler=keys, num_workers=workers,
-                                         collate_fn=_as_fetched, pin_memory=device.type == 'cuda')
+                                         collate_fn=as_it_is, worker_init_fn=heedless, pin_memory=device.type == 'cuda')
     for batch in loader:
         if isinstance(batch, IferError): raise batch
         pixels, labels, index, sources = batch

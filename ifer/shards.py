@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_shards', 'ShardSet', 'load_shards']
 
-# %% ../nbs/03i_shards.ipynb #1b764f04
+# %% ../nbs/03i_shards.ipynb #6f2973bb
 import glob
 import json
 import os
@@ -23,6 +23,7 @@ from .core import DataError, IferError, OptionError, atomic_path, digest, progre
 from .images import load_image
 from .imageset import ImageSet, check_split
 from .labels import Canonical, expression
+from .loading import as_it_is, heedless
 
 # %% ../nbs/03i_shards.ipynb #065f52ab
 _IMAGE = pa.struct([('bytes', pa.binary()), ('path', pa.string())])
@@ -75,7 +76,7 @@ def _mark(file):
     "What tells a shard from others."
     return (_open_parquet(file).schema_arrow.metadata or {}).get(b'ifer', b'').decode()
 
-# %% ../nbs/03i_shards.ipynb #80767fd6
+# %% ../nbs/03i_shards.ipynb #db83648b
 class _Packer(torch.utils.data.Dataset):
     "Item k: write shard k, unless it is there."
     def __init__(self, ds, files, per_shard):
@@ -97,10 +98,7 @@ class _Packer(torch.utils.data.Dataset):
             pq.write_table(_table(self.ds, indices, self.names, mark), temporary, row_group_size=100, compression='none', use_dictionary=['split'])
         return file
 
-
-def _same(file): return file
-
-# %% ../nbs/03i_shards.ipynb #943d84d5
+# %% ../nbs/03i_shards.ipynb #bf744324
 def write_shards(
     ds,              # an ImageSet
     out,             # folder to write to
@@ -115,7 +113,7 @@ def write_shards(
     if other := sorted(f.name for f in out.glob(f'{stem}-*.parquet') if f.name not in names):
         raise OptionError(f"{out}: holds {other[0]}, which is no part of {names[0]} …; pass another folder as 'out', or delete it")
     packer = _Packer(ds, [out/name for name in names], per_shard)
-    loader = torch.utils.data.DataLoader(packer, batch_size=None, num_workers=min(workers, len(names)), collate_fn=_same)
+    loader = torch.utils.data.DataLoader(packer, batch_size=None, num_workers=min(workers, len(names)), collate_fn=as_it_is, worker_init_fn=heedless)
     files = []
     for file in progress(loader, desc=f'{ds.name} {ds.split or ""}', total=len(names), disable=len(names) < 10):
         if isinstance(file, IferError): raise file
