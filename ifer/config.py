@@ -210,7 +210,7 @@ def _read_text(config):
     path = Path(os.path.expanduser(config))
     try:
         if not path.is_file(): path = asset(path.name if path.suffix else f'{path.name}.yml', 'configs')
-        if path.stat().st_size > 2**20: raise OptionError(f"config '{config}': {path.stat().st_size:,} bytes are too many for options")
+        if path.stat().st_size > 2**16: raise OptionError(f"config '{config}': {path.stat().st_size:,} bytes are too many for options")
         return path.read_text(encoding='utf-8')
     except FileNotFoundError: raise OptionError(f"config '{config}': no such file, and no shipped recipe of that name") from None
     except UnicodeError: raise OptionError(f"config '{config}': is no text in UTF-8") from None
