@@ -128,7 +128,7 @@ def invert(
     batch_size=8,    # images at a time
 ) -> Inversion:
     "Images in the generator's terms; in evaluation mode, with the stored noise, without gradients."
-    if batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size}')
+    if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
     images = self.encoder.prepare(x)
     with evaluating(self): parts = [self._invert(batch, structure) for batch in images.split(batch_size)]
     return Inversion(*(None if p[0] is None else torch.cat(p) for p in zip(*parts)))

@@ -107,7 +107,7 @@ def predict(
     batch_size=32,  # images at a time
 ):                  # a `Prediction` for a path, a PIL image or a tensor (3,size,size), else a list of them
     "The expression in each image; in evaluation mode, without gradients."
-    if batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size}')
+    if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
     images = self.encoder.prepare(x)
     with evaluating(self): logits = torch.cat([self(batch).float() for batch in images.split(batch_size)])
     found = [_prediction(p, self.classes, i) for i, p in enumerate(logits.softmax(1).tolist())]
