@@ -219,7 +219,7 @@ def layout_error(
     if archives: message += f"; '{archives[0]}' is still packed: unpack it"
     return DataError(message, [f'  {a:<{width}}{b}'.rstrip() for a, b in rows])
 
-# %% ../nbs/03e_layouts.ipynb #801f13e0
+# %% ../nbs/03e_layouts.ipynb #af2c66db
 @dataclass(frozen=True)
 class Layout:
     "One form in which a data set is delivered."
@@ -228,7 +228,7 @@ class Layout:
     marks: tuple    # paths that are there in this form; a tuple of several: one of them
     splits: tuple   # the splits that it has, or splits(tree)
     read: callable  # read(tree, split) -> (path below the tree's base, name of the class or None) of each image
-    depth: int = 2  # how far below the user's folder it is looked for
+    depth: int = 3  # how far below the user's folder it is looked for
     last: bool = False  # fits every folder, so it is tried last, and not when another form is there in part
 
     def fits(self, tree, *marks, exact=False):
@@ -255,7 +255,7 @@ class DataSource:
     load: callable = None  # load(root, split, size) -> ImageSet, for a set that is no matter of layouts …
     splits: callable = None  # … and splits(root) -> names of its splits
 
-# %% ../nbs/03e_layouts.ipynb #e259eac3
+# %% ../nbs/03e_layouts.ipynb #2db27f0d
 def _subfolders(folder):
     "The folders in a folder, as far as they can be read."
     try: return [Path(e.path) for e in reversed(_entries(folder)) if _is(e.is_dir) and not _hidden(e.name)]
@@ -263,20 +263,21 @@ def _subfolders(folder):
 
 
 def _search(root, layouts):
-    "(layout, tree) of the first form found at `root`, else in the folders there, else in those below them; None when there is none."
+    "(layout, tree) of the first form found at `root`, else in the folders there, else up to three levels below; None when there is none."
     folders = [root]
-    for depth in range(3):
+    for depth in range(4):
         for layout in (l for l in layouts if l.depth >= depth):
-            trees = [tree for tree in map(Tree, folders) if layout.fits(tree, exact=depth == 2)]
+            trees = [tree for tree in map(Tree, folders) if layout.fits(tree, exact=depth > 1)]
             if len(trees) > 1: raise DataError(f"'{trees[0].base}' and '{trees[1].base}' both hold this data set; pass one of them")
             if trees: return layout, trees[0]
         folders = [below for folder in folders[:100] for below in _subfolders(folder)]
 
 
-def _in_part(root, layouts):
-    "Whether some of what tells one of the forms is there."
-    places = [Tree(folder) for folder in [root, *_subfolders(root)]]
-    return any(one.fits(tree, mark) for one in layouts for mark in one.marks for tree in places)
+def _part_of(layouts, tree):
+    "Whether a folder in `tree` bears a name that tells one of the forms, however deep it lies."
+    names = {_same(name) for one in layouts for mark in one.marks for path in ((mark,) if isinstance(mark, str) else mark) for name in path.split('/')}
+    tree.images()
+    return any(_same(os.path.basename(path)) in names for path in tree.stamps)
 
 
 def _folder(root):
@@ -286,7 +287,7 @@ def _folder(root):
     if not root.exists(): raise DataError(f"the data folder '{root}' does not exist")
     raise DataError(f"'{root}' is a file; " + ('unpack it, and ' if root.suffix in ARCHIVES else '') + 'pass the folder')
 
-# %% ../nbs/03e_layouts.ipynb #24ef0703
+# %% ../nbs/03e_layouts.ipynb #0af57722
 @patch
 def form(self:DataSource,
     root,         # the folder that the user passes
@@ -298,8 +299,9 @@ def form(self:DataSource,
     possible = [one for one in self.layouts if layout in (None, '', one.name)]
     official = [one for one in possible if not one.last]
     found = _search(root, official)
-    if not found and not _in_part(root, official): found = _search(root, [one for one in possible if one.last])
     if found: return found
+    found = _search(root, [one for one in possible if one.last])
+    if found and not _part_of(official, found[1]): return found
     raise layout_error(f"'{root}' does not look like {self.title}", root, [one.tree for one in possible[:3]])
 
 # %% ../nbs/03e_layouts.ipynb #cea7ec6c
@@ -404,9 +406,15 @@ def _listing(source, layout, tree, split):
     _remember(file, tree, found)
     return found, tree.notes
 
-# %% ../nbs/03e_layouts.ipynb #aa0166a0
-def _size_notes(source, split, n):
-    "What is odd about the number of images."
+# %% ../nbs/03e_layouts.ipynb #8f623740
+def _size_notes(source, split, splits, n):
+    "What is odd about the splits and the number of images."
+    lost = [f"'{name}' is not there" for name in source.sizes if name not in splits]
+    return lost + _odd_size(source, split, n)
+
+
+def _odd_size(source, split, n):
+    "How the number of images differs from the official one."
     official = source.sizes.get(split, n)
     if n in np.atleast_1d(official): return []
     other = [s for s, size in source.sizes.items() if size == n]
@@ -427,7 +435,7 @@ def with_notes(
     for text in notes: warnings.warn(plain(f'{ds.name}/{ds.split}: {text}', 400), DataWarning, stacklevel=3)
     return ds
 
-# %% ../nbs/03e_layouts.ipynb #7ab61b7e
+# %% ../nbs/03e_layouts.ipynb #39ceb62f
 def read_set(
     source,       # a `DataSource`
     root,         # the folder that the user passes
@@ -444,7 +452,7 @@ def read_set(
     labels = [-1 if name is None else place[name] for name in found.values()]
     base = str(tree.base)
     ds = ImageSet(source.name, split, [f'{base}/{path}' for path in found], labels, source.classes, size)
-    return with_notes(ds, _size_notes(source, split, len(ds)) + _told(notes))
+    return with_notes(ds, _size_notes(source, split, splits, len(ds)) + _told(notes))
 
 # %% ../nbs/03e_layouts.ipynb #8c524a24
 _SPLIT_FOLDERS = dict(train=('train', 'training'), val=('val', 'valid', 'validation'), test=('test', 'testing'))
