@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 
 from .crops import ARCFACE_TEMPLATE, crop_arcface, similarity
-from .network import Found, build, fill, identify
+from .checkpoints import identify
+from .network import Found, build, fill
 from .config import EncoderConfig
 from .core import DataError, IferError, OptionError, asset, closest, get_device, progress
 from .detection import MTCNN
