@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['AU_COLUMNS', 'FACIAL_ACTION_COLUMNS', 'SPLIT_PEOPLE', 'FaceSynth', 'describe_face', 'split_of', 'render_faces',
-           'main', 'Difficulty', 'Expression', 'prototype', 'sample_expression', 'Person', 'sample_person', 'View',
-           'Light']
+           'RenderFaces', 'render', 'Difficulty', 'Expression', 'prototype', 'sample_expression', 'Person',
+           'sample_person', 'View', 'Light']
 
 # %% ../nbs/02f_synth.ipynb #c003
 import io
 import os
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from fastcore.basics import patch
 from PIL import Image
 
 from .action_units import AUS, FACIAL_ACTIONS, Difficulty, Expression, prototype, sample_expression
-from .config import CLASSES
-from .core import OptionError, atomic_path, make_rng, progress
+from .config import CLASSES, Options, opt, run_main
+from .core import OptionError, atomic_path, make_rng, plain, progress
 from .mesh import CURTAIN, FaceModel, Part, curtain_points, glasses_points, glasses_quads, grid_quads
 from .paint import HeadMap, Painter, smoothstep
 from .people import Person, sample_person
@@ -341,30 +341,35 @@ def _shard_path(out, number, shards):
     return out if shards == 1 else out.with_name(f'{out.stem}_{number}.parquet')
 
 # %% ../nbs/02f_synth.ipynb #c039
-def main(
-    argv=None,  # list of arguments; by default the command line's
-):
-    "The command line of `render_faces`."
-    import argparse
-    parser = argparse.ArgumentParser(prog='python -m ifer.synth', description='Render faces with known expressions.')
-    def add(name, default, text, kind=int):
-        parser.add_argument(f'--{name}', type=kind, default=default, help=f'{text} (default {default})')
-    parser.add_argument('--out', required=True, help='.parquet file to write')
-    add('identities', range(400), 'persons, first:last+1', _span)
-    add('per_identity', 14, 'images of each person')
-    add('start', 0, 'first image seed')
-    add('size', 64, 'side of the images, px')
-    add('shards', 1, 'files')
-    add('workers', os.cpu_count(), 'processes')
-    add('quality', 93, 'of WebP')
-    for path in render_faces(**vars(parser.parse_args(argv))): print(path)
+@dataclass
+class RenderFaces(Options):
+    "What to render, and into which files."
+    out: str = opt('', '.parquet file to write', group='Files')
+    shards: int = opt(1, 'files; each holds all people', low=1, group='Files')
+    quality: int = opt(93, 'of WebP', low=1, high=100, group='Files')
+    identities: str = opt('0:400', 'people, as first:last+1', group='Images')
+    per_identity: int = opt(14, 'images of each person', low=1, group='Images')
+    start: int = opt(0, 'first image seed', low=0, group='Images')
+    size: int = opt(64, 'side of the images, px', low=16, high=1024, group='Images')
+    workers: int = opt(0, 'processes; 0 for one a core', low=0, high=256, group='Run')
 
+    def people(self) -> range:
+        "'0:400' -> range(0, 400)."
+        first, colon, last = self.identities.partition(':')
+        if not (colon and first.isdigit() and last.isdigit()):
+            raise OptionError(f"identities '{plain(self.identities)}': expected first:last+1, such as 0:400")
+        return range(int(first), int(last))
 
-def _span(text):
-    "'0:400' -> range(0, 400)."
-    first, last = text.split(':')
-    return range(int(first), int(last))
+# %% ../nbs/02f_synth.ipynb #c040
+def render(
+    options,  # RenderFaces
+) -> list:    # of the paths written
+    "Render faces with known expressions."
+    given = options.to_dict() | dict(identities=options.people(), workers=options.workers or os.cpu_count())
+    paths = render_faces(**given)
+    for path in paths: print(plain(path))
+    return paths
 
-# %% ../nbs/02f_synth.ipynb #c041
+# %% ../nbs/02f_synth.ipynb #c042
 #| eval: false
-if __name__ == '__main__' and '__file__' in globals(): main()
+if __name__ == '__main__' and '__file__' in globals(): run_main(render, RenderFaces)
