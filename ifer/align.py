@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALIGN', 'FRAMED', 'NoFaceError', 'Aligned', 'find_and_crop', 'align', 'align_all', 'AlignFolder', 'align_folder']
 
-# %% ../nbs/09_align.ipynb #793c3707
+# %% ../nbs/09_align.ipynb #a69fd665
 import json
 import os
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 from warnings import warn
 
-import numpy as np
 import torch
 from PIL import Image
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PNet', 'RNet', 'ONet', 'nms', 'MTCNN', 'detect', 'draw_faces']
 
-# %% ../nbs/08b_detection.ipynb #efb0089d
+# %% ../nbs/08b_detection.ipynb #9b078b39
 import math
 from collections import OrderedDict
 from functools import lru_cache
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from PIL import Image
 from torch import nn
 
@@ -208,7 +209,7 @@ def _judge(net, image, boxes, size, threshold, device):
     keep = score > threshold
     return np.column_stack([boxes[keep, :4], score[keep]]), *(r.cpu().numpy()[keep] for r in rest)
 
-# %% ../nbs/08b_detection.ipynb #0bea602a
+# %% ../nbs/08b_detection.ipynb #2cf11e23
 class MTCNN(nn.Module):
     "Face detector with five landmarks (Zhang et al. 2016, Joint Face Detection and Alignment)."
     thresholds = dict(default=(0.6, 0.7, 0.8), original=(0.15, 0.25, 0.35))  # of P-, R- and O-Net
@@ -225,31 +226,35 @@ class MTCNN(nn.Module):
         for net in (PNet, RNet, ONet): self.add_module(net.kind, _network(net, weights))
         self.eval().requires_grad_(False)
 
-    def forward(
-        self,
-        image,            # PIL image, RGB
-        min_face=20,      # smallest face to look for, pixels, from 5
-        thresholds=None,  # least score for P-, R- and O-Net; None: those of the numerics
-    ) -> tuple:           # boxes (n,5): x1, y1, x2, y2, score; landmarks (n,5,2): x, y; the surest face first
-        "Faces in `image`, in pixels."
-        thresholds, device = thresholds or self.thresholds[self.numerics], next(self.parameters()).device
-        if not min_face >= 5: raise OptionError(f'min_face={min_face}: the smallest face to look for has at least 5 pixels')
-        if np.shape(thresholds) != (3,): raise OptionError(f'thresholds={thresholds}: three numbers are needed, for P-, R- and O-Net')
-        boxes, offsets = self.propose(image, min_face, thresholds[0])
-        boxes = _to_square(_move(boxes, offsets)[nms(boxes, 0.7)])
-        boxes, offsets = _judge(self.rnet, image, boxes, 24, thresholds[1], device)
-        boxes = _to_square(_move(boxes, offsets)[nms(boxes, 0.7)])
-        boxes, offsets, points = _judge(self.onet, image, boxes, 48, thresholds[2], device)
-        landmarks = _place(points, boxes)
-        boxes = _move(boxes, offsets)
-        keep = nms(boxes, 0.7, over='smaller')
-        return boxes[keep], landmarks[keep]
+# %% ../nbs/08b_detection.ipynb #fd3918b7
+@patch
+def propose(self: MTCNN, image, min_face, threshold):
+    "What P-Net proposes at all scales."
+    axis, device = 3 if self.numerics == 'original' else 1, next(self.parameters()).device
+    found = [_propose(self.pnet, image, s, threshold, axis, device) for s in _scales(*image.size, min_face)]
+    return tuple(np.concatenate(f) for f in zip((np.zeros((0, 5)), np.zeros((0, 4))), *found))
 
-    def propose(self, image, min_face, threshold):
-        "What P-Net proposes at all scales."
-        axis, device = 3 if self.numerics == 'original' else 1, next(self.parameters()).device
-        found = [_propose(self.pnet, image, s, threshold, axis, device) for s in _scales(*image.size, min_face)]
-        return tuple(np.concatenate(f) for f in zip((np.zeros((0, 5)), np.zeros((0, 4))), *found))
+# %% ../nbs/08b_detection.ipynb #7a8f12ae
+@patch
+def forward(
+    self: MTCNN,
+    image,            # PIL image, RGB
+    min_face=20,      # smallest face to look for, pixels, from 5
+    thresholds=None,  # least score for P-, R- and O-Net; None: those of the numerics
+) -> tuple:           # boxes (n,5): x1, y1, x2, y2, score; landmarks (n,5,2): x, y; the surest face first
+    "Faces in `image`, in pixels."
+    thresholds, device = thresholds or self.thresholds[self.numerics], next(self.parameters()).device
+    if not min_face >= 5: raise OptionError(f'min_face={min_face}: the smallest face to look for has at least 5 pixels')
+    if np.shape(thresholds) != (3,): raise OptionError(f'thresholds={thresholds}: three numbers are needed, for P-, R- and O-Net')
+    boxes, offsets = self.propose(image, min_face, thresholds[0])
+    boxes = _to_square(_move(boxes, offsets)[nms(boxes, 0.7)])
+    boxes, offsets = _judge(self.rnet, image, boxes, 24, thresholds[1], device)
+    boxes = _to_square(_move(boxes, offsets)[nms(boxes, 0.7)])
+    boxes, offsets, points = _judge(self.onet, image, boxes, 48, thresholds[2], device)
+    landmarks = _place(points, boxes)
+    boxes = _move(boxes, offsets)
+    keep = nms(boxes, 0.7, over='smaller')
+    return boxes[keep], landmarks[keep]
 
 # %% ../nbs/08b_detection.ipynb #5a2c9b76
 @lru_cache(maxsize=4)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EpochSampler', 'class_weights', 'Batch', 'train_loader', 'batches']
 
-# %% ../nbs/03h_loading.ipynb #2d98bc8f
+# %% ../nbs/03h_loading.ipynb #abf2dd4e
 import functools
 import signal
 from typing import NamedTuple
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from .core import IferError, OptionError, get_device, make_rng
-from .images import to_float
 from .transforms import DataConfig, PairTransform
 
 # %% ../nbs/03h_loading.ipynb #6bd3293d
@@ -142,7 +141,7 @@ def _deliver(ds, keys, augment, seed, workers, device, data):
         sources = images if sources is None else augment.to_input(sources, device)
         yield Batch(images, labels.to(device, non_blocking=True), index, sources)
 
-# %% ../nbs/03h_loading.ipynb #e0ef5cfe
+# %% ../nbs/03h_loading.ipynb #4d8314be
 def train_loader(
     ds,              # an ImageSet
     batch_size,      # images in a batch, over all processes
@@ -161,7 +160,7 @@ def train_loader(
                         getattr(ds, 'groups', None), getattr(ds, 'buffer', 1))
     return _deliver(ds, keys, augment, seed, workers, device, data)
 
-
+# %% ../nbs/03h_loading.ipynb #85b57a8b
 def batches(
     ds,             # an ImageSet
     batch_size=64,  # images in a batch; the last one may be smaller

@@ -66,10 +66,10 @@ def _shard_names(split, n):
     stem = dict(val='validation').get(split, split or 'all')
     return [f'{stem}-{k:05}-of-{n:05}.parquet' for k in range(n)]
 
-# %% ../nbs/03i_shards.ipynb #7f2a6d3c
+# %% ../nbs/03i_shards.ipynb #33b27b3e
 def _open_parquet(file):
     "An open parquet file."
-    try: return pq.ParquetFile(file, memory_map=True)
+    try: return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as e: raise DataError(f"'{file}' cannot be read as parquet: {str(e).splitlines()[0]}") from None
 
 

@@ -6,13 +6,14 @@
 __all__ = ['TASKS', 'RandomFlip', 'Seeded', 'PairTransform', 'Frontalize', 'SuperResolution', 'Sketch', 'Segmentation',
            'read_labels', 'pair_transforms', 'ifer_transforms', 'DataConfig']
 
-# %% ../nbs/03g_transforms.ipynb #b741d2f9
+# %% ../nbs/03g_transforms.ipynb #0956f363
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from fastcore.basics import patch
 from PIL import Image
 from torchvision.transforms import RandomErasing
 from torchvision.transforms.v2 import functional as F
@@ -203,7 +204,7 @@ def _keep_a_bit(transform):
         op.aug_fn = lambda image, bits, f=op.aug_fn, **kwargs: f(image, max(1, bits), **kwargs)
     return transform
 
-# %% ../nbs/03g_transforms.ipynb #11036200
+# %% ../nbs/03g_transforms.ipynb #055044f4
 @dataclass
 class DataConfig(Options):
     "How pictures are made ready for a network."
@@ -214,32 +215,41 @@ class DataConfig(Options):
     interpolation: str = opt('bilinear', 'of the picture', choices=('bilinear', 'bicubic'))
 
     def check(self):
-        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3): raise OptionError('mean and std: three numbers each, or one')
+        if len(self.mean) != 3 or len(self.std) != 3: raise OptionError('mean and std: three numbers each')
         if min(self.std) <= 0: raise OptionError(f'std={self.std}: must be positive')
 
-    @classmethod
-    def of(cls,
-        network,  # one that was loaded
-    ):
-        "What the checkpoint of `network` says; without a word in it, images in [-1,1] of the network's size."
-        said = getattr(network, 'info', {}).get('data') or {}
-        config = getattr(network, 'config', None)
-        size = getattr(getattr(config, 'encoder', config), 'size', cls.size)
-        return cls(**dict(size=size) | {k: v for k, v in said.items() if k in cls.names()})
+# %% ../nbs/03g_transforms.ipynb #64694dab
+@patch
+def normalise(self: DataConfig,
+    images,         # uint8, or float in [-1,1], (B,3,H,W)
+    device=None,    # where the result shall be
+) -> torch.Tensor:  # float (B,3,H,W)
+    "Images as the network takes them."
+    x = images.to(device) if images.is_floating_point() else to_float(images, device)
+    if {*self.mean, *self.std} == {.5}: return x
+    return F.normalize(x, [2*m - 1 for m in self.mean], [2*s for s in self.std])
 
-    def normalise(self,
-        pixels,         # uint8 (B,3,H,W)
-        device=None,    # where the result shall be
-    ) -> torch.Tensor:  # float (B,3,H,W)
-        "Bytes as the network takes them."
-        x = to_float(pixels, device)
-        if set((*self.mean, *self.std)) == {.5}: return x
-        return F.normalize(x, [2*m - 1 for m in self.mean], [2*s for s in self.std])
+# %% ../nbs/03g_transforms.ipynb #80b1cc5a
+@patch
+def prepare(self: DataConfig,
+    x,              # what `to_images` takes: a path, a picture, a list of these, a tensor
+    device=None,    # where the result shall be
+) -> torch.Tensor:  # float (B,3,size,size)
+    "Whatever a user has, as the network was tested on it."
+    whole = (self.crop_pct, self.interpolation) == (1, 'bilinear')  # what `to_images` does
+    many = isinstance(x, (list, tuple)) or getattr(x, 'ndim', 3) == 4
+    pictures = list(x) if many else [x]
+    if whole or not pictures or any(isinstance(p, torch.Tensor) for p in pictures): return self.normalise(to_images(x, self.size), device)
+    crop = ifer_transforms(False, self.size, crop_pct=self.crop_pct, interpolation=self.interpolation)
+    return self.normalise(torch.stack([crop(load_image(p), np.random.default_rng(0)) for p in pictures]), device)
 
-    def prepare(self,
-        pictures,       # paths, PIL images …
-        device=None,    # where the result shall be
-    ) -> torch.Tensor:  # float (B,3,size,size)
-        "Pictures as the network was tested on them."
-        crop = ifer_transforms(False, self.size, crop_pct=self.crop_pct, interpolation=self.interpolation)
-        return self.normalise(torch.stack([crop(load_image(p), np.random.default_rng(0)) for p in pictures]), device)
+# %% ../nbs/03g_transforms.ipynb #4af7afde
+@patch(cls_method=True)
+def of(cls: DataConfig,
+    network,  # one that was loaded
+) -> DataConfig:
+    "What the checkpoint of `network` says; without a word in it, images in [-1,1] of the network's size."
+    said = getattr(network, 'info', {}).get('data') or {}
+    config = getattr(network, 'config', None)
+    size = getattr(getattr(config, 'encoder', config), 'size', cls.size)
+    return cls(**dict(size=size) | {k: v for k, v in said.items() if k in cls.names()})
