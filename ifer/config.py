@@ -373,12 +373,6 @@ class NetworkOptions(Options):
     "Options of a network, with its two presets."
     _presets: typing.ClassVar = {'paper': {}, 'demo': {}}
 
-    def check(self):
-        for name, value in vars(self).items():  # a size of nothing fits no network
-            sizes = value if isinstance(value, tuple) else (value,)
-            if any(isinstance(v, int) and not isinstance(v, bool) and v < 1 for v in sizes):
-                raise OptionError(f"option '{name}': must be at least 1, got {value}")
-
     @classmethod
     def preset(
         cls,
@@ -401,7 +395,6 @@ class GeneratorConfig(NetworkOptions):
     _presets: typing.ClassVar = {'paper': {}, 'demo': dict(size=64, style_dim=256, n_mlp=4, channel_multiplier=.25, width=128)}
 
     def check(self):
-        super().check()
         check_size(self.size, 32, 1024, 'generator')
 
     @property
@@ -429,7 +422,6 @@ class DiscriminatorConfig(NetworkOptions):
     _presets: typing.ClassVar = {'paper': {}, 'demo': dict(size=64, channel_multiplier=.25, width=128)}
 
     def check(self):
-        super().check()
         check_size(self.size, 32, 1024, 'discriminator')
 
     channels = GeneratorConfig.channels
@@ -456,7 +448,6 @@ class EncoderConfig(NetworkOptions):
         layer_scale=None, drop_path=.05)}
 
     def check(self):
-        super().check()
         check_size(self.size, 64, 256, 'encoder')
         if len(self.depths) != 4 or len(self.num_heads) != 4: raise OptionError("options 'depths' and 'num_heads' need four numbers each")
 

@@ -21,14 +21,14 @@ from .network import Network
 @dataclass
 class FeaturesConfig(Options):
     "The `faces` feature network."
-    size: int = opt(64, 'height and width it looks at, px; other sizes are resized')
-    widths: tuple[int, ...] = opt((16, 32, 64, 96, 112), 'channels of the stages, at size, size/2, size/4 …')
-    depths: tuple[int, ...] = opt((2, 2, 2, 1, 1), 'convolutions in each stage')
-    hidden: int = opt(24, 'channels of the flattened last map that the heads read')
-    embed_dim: int = opt(64, 'dimension of the identity embedding')
+    size: int = opt(64, 'height and width it looks at, px; other sizes are resized', low=16, high=1024)
+    widths: tuple[int, ...] = opt((16, 32, 64, 96, 112), 'channels of the stages, at size, size/2, size/4 …', low=1, high=4096)
+    depths: tuple[int, ...] = opt((2, 2, 2, 1, 1), 'convolutions in each stage', low=1, high=100)
+    hidden: int = opt(24, 'channels of the flattened last map that the heads read', low=1, high=4096)
+    embed_dim: int = opt(64, 'dimension of the identity embedding', low=1, high=4096)
     aus: tuple[str, ...] = opt((), 'names of the action units in the order of the first output')
     classes: tuple[str, ...] = opt(CLASSES, 'names of the expressions in the order of the logits')
-    layer_weights: tuple[float, ...] = opt((.2, .2, .2, .2, .2), 'weight of each stage in the perceptual distance')
+    layer_weights: tuple[float, ...] = opt((.2, .2, .2, .2, .2), 'weight of each stage in the perceptual distance', low=0, high=1e6)
 
     def check(self):
         if not len(self.widths) == len(self.depths) == len(self.layer_weights):

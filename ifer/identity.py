@@ -51,12 +51,12 @@ class _Unit(nn.Module):
 @dataclass
 class IRConfig(NetworkOptions):
     "A residual network for faces."
-    depths: tuple[int, ...] = opt((3, 4, 14, 3), 'units of each stage')
-    widths: tuple[int, ...] = opt((64, 128, 256, 512), 'channels of each stage')
+    depths: tuple[int, ...] = opt((3, 4, 14, 3), 'units of each stage', low=1, high=1000)
+    widths: tuple[int, ...] = opt((64, 128, 256, 512), 'channels of each stage', low=1, high=8192)
     se: bool = opt(True, 'squeeze and excitation in every unit')
     affine: bool = opt(True, 'whether the last batch norm has weights')
-    size: int = opt(112, 'height and width of the face crop, px')
-    embed_dim: int = opt(512, 'dimension of the identity vector')
+    size: int = opt(112, 'height and width of the face crop, px', low=16, high=1024)
+    embed_dim: int = opt(512, 'dimension of the identity vector', low=1, high=8192)
     _presets: ClassVar = {'ir_se50': {}, 'ir_101': dict(depths=(3, 13, 30, 3), se=False, affine=False)}
 
 

@@ -209,8 +209,8 @@ def _keep_a_bit(transform):
 class DataConfig(Options):
     "How pictures are made ready for a network."
     size: int = opt(64, 'side of the image, px', low=16, high=4096)
-    mean: tuple[float, ...] = opt((.5, .5, .5), 'of the channels, of values in [0,1]')
-    std: tuple[float, ...] = opt((.5, .5, .5), 'of the channels, of values in [0,1]')
+    mean: tuple[float, ...] = opt((.5, .5, .5), 'of the channels, of values in [0,1]', low=0, high=1)
+    std: tuple[float, ...] = opt((.5, .5, .5), 'of the channels, of values in [0,1]', low=1e-6, high=1)
     crop_pct: float = opt(1., 'side of the centre crop over side of the picture', low=.1, high=1)
     interpolation: str = opt('bilinear', 'of the picture', choices=('bilinear', 'bicubic'))
 
