@@ -216,7 +216,6 @@ class DataConfig(Options):
 
     def check(self):
         if len(self.mean) != 3 or len(self.std) != 3: raise OptionError('mean and std: three numbers each')
-        if min(self.std) <= 0: raise OptionError(f'std={self.std}: must be positive')
 
 # %% ../nbs/03g_transforms.ipynb #64694dab
 @patch
