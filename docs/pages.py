@@ -138,6 +138,15 @@ def quoted(text):
     return '"' + text.replace('\\', '\\\\').replace('"', '\\"') + '"'
 
 
+def check(out):
+    "Stop at a link to a page that is not there, and at a notebook that README does not name."
+    pages = {path.name: path.read_text(encoding='utf-8') for path in out.glob('*.md')}
+    linked = {name: set(re.findall(r'\]\(([\w.-]+\.md)', text)) for name, text in pages.items()}
+    wrong = [f'{name}: links to {page}, which is not there' for name, links in linked.items() for page in sorted(links - set(pages))]
+    wrong += [f'README.md: does not name {path.stem}' for path in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')) if f'{path.stem}.md' not in linked['index.md']]
+    if wrong: sys.exit('\n'.join(wrong))
+
+
 def main(folder):
     "Write the site's source into `folder`."
     folder = Path(folder)
@@ -160,6 +169,7 @@ def main(folder):
             ('Project', 'Card of the faces', 'card-faces.md'), ('Project', 'Card of the weights', 'card-synth64.md')]
     nav = [row for row in nav if (out/row[2]).exists()]
     (folder/'zensical.toml').write_text(config(nav), encoding='utf-8')
+    check(out)
     print(f'{len(nav)} pages in {folder}')
 
 

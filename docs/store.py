@@ -50,7 +50,7 @@ def wanted(cell):
     return shows or not TESTS.search(cell.source)
 
 
-def store(path, flags=(), timeout=1800):
+def store(path, flags=(), parameters=(), timeout=3600):
     "Run a notebook in its own folder, and write it back with the outputs that are kept."
     book = nbformat.read(path, 4)
     last = re.compile(r'nbdev_export\(\)')
@@ -58,6 +58,10 @@ def store(path, flags=(), timeout=1800):
     asleep = {c.id: (c.source, c.outputs) for c in book.cells if c.cell_type == 'code' and c not in chosen}
     for cell in book.cells:
         if cell.id in asleep: cell.source = ''
+    for cell in book.cells:
+        if 'parameters' in cell.metadata.get('tags', ()) and parameters:
+            asleep[cell.id] = cell.source, []
+            cell.source = '\n'.join([cell.source, *parameters])
     client = NotebookClient(book, timeout=timeout, kernel_name='python3', resources=dict(metadata=dict(path=str(path.parent))),
                             extra_arguments=['--InlineBackend.figure_formats={"png", "jpeg"}'])
     client.execute()
@@ -79,6 +83,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('notebooks', nargs='+', help='numbers or names of notebooks in nbs/: 12, 03b, 45_demo')
     parser.add_argument('--flags', default='', help=f'also run cells flagged so, of: {" ".join(FLAGS)}')
+    parser.add_argument('--with', dest='parameters', nargs='*', default=[], help='parameters of this run: train_steps=120')
     options = parser.parse_args()
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
     os.environ.setdefault('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
@@ -86,7 +91,7 @@ def main():
         found = sorted((ROOT/'nbs').glob(f'{Path(name).stem}*.ipynb'))
         if not found: sys.exit(f"nbs/{name}*.ipynb: no such notebook")
         for path in found:
-            size = store(path, options.flags.split())
+            size = store(path, options.flags.split(), options.parameters)
             print(f'{path.name}: {size/1e3:.0f} kB', flush=True)
 
 
