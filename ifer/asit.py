@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Inversion', 'Reconstruction', 'ASIT', 'training_options']
 
-# %% ../nbs/12_asit.ipynb #95e088f1
+# %% ../nbs/12_asit.ipynb #f3fe8495
 from typing import NamedTuple
 
 import torch
@@ -36,7 +36,7 @@ class Reconstruction(NamedTuple):
     features: list           # the encoder's feature branch, or None when not asked for
     drawn: tuple             # the generator's maps of the same sizes
 
-# %% ../nbs/12_asit.ipynb #fd02b8b2
+# %% ../nbs/12_asit.ipynb #4d03f899
 class ASIT(Network):
     "Encoder and generator: a face to codes and structure code, and back (2211.13564)."
     kind, Config, renamed = 'asit', ASITConfig, former_names()
@@ -156,7 +156,7 @@ def load_generator(
     self.latent_avg.copy_(avg)
     return self
 
-# %% ../nbs/12_asit.ipynb #217aff2c
+# %% ../nbs/12_asit.ipynb #71fcd42a
 @ASIT.published('ASIT (released implementation)', 'encoder.patch_embed.proj.weight', 'decoder.input.input')
 def _released(content, tensors):
     "What a checkpoint of the released implementation holds."

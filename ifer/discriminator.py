@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Embedder', 'InversionDiscriminator']
 
-# %% ../nbs/13_discriminator.ipynb #316a12dc
+# %% ../nbs/13_discriminator.ipynb #7e7dc226
 import copy
 
 import torch
@@ -16,7 +16,7 @@ from .config import DiscriminatorConfig
 from .network import Network
 from .stylegan2 import DiscriminatorBody
 
-# %% ../nbs/13_discriminator.ipynb #e2a49a7f
+# %% ../nbs/13_discriminator.ipynb #8729225c
 class Embedder(DiscriminatorBody):
     "Images to embeddings: discriminator body, global average pool, linear."
     def __init__(
@@ -33,7 +33,7 @@ class Embedder(DiscriminatorBody):
         "Embeddings, not normalised."
         return self.lin(self.body(images).mean((2, 3)))
 
-# %% ../nbs/13_discriminator.ipynb #4987c904
+# %% ../nbs/13_discriminator.ipynb #1339c021
 class InversionDiscriminator(Network):
     "Scores in [-1,1] of how well images belong to sources (ASIT, arXiv 2211.13564)."
     kind, Config = 'discriminator', DiscriminatorConfig

@@ -7,7 +7,7 @@ __all__ = ['MIDDLE', 'FINE', 'DEAD', 'PositionEmbedding', 'Backbone', 'code_grou
            'StyleHeads', 'StructureHead', 'FeatureBranch', 'Encoding', 'Encoder', 'original_key', 'encoder_config',
            'former_names']
 
-# %% ../nbs/11_encoder.ipynb #1f25cbfb
+# %% ../nbs/11_encoder.ipynb #cfc54e4c
 import math
 import re
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from torch.utils.checkpoint import checkpoint
 
 from .config import NUMERICS, EncoderConfig
 from .core import ModelError, OptionError, check_tensor, closest
-from .data import to_images
+from .images import to_images
 from .layers import EqualLinear, cast_like
 from .network import numbers_in, shapes_of
 
-# %% ../nbs/11_encoder.ipynb #6644e266
+# %% ../nbs/11_encoder.ipynb #5c180996
 def _sinusoids(
     channels,  # C, a multiple of 4 and at least 8
     side,      # height and width of the map
@@ -36,7 +36,7 @@ def _sinusoids(
     along_x, along_y = waves[:, None, :].expand(-1, side, -1), waves[:, :, None].expand(-1, -1, side)
     return torch.cat([along_x, along_y])
 
-# %% ../nbs/11_encoder.ipynb #e524228e
+
 class PositionEmbedding(nn.Module):
     "Add `alpha` times a pattern of sines to a map; `alpha` is learned and starts at 0."
     def __init__(
@@ -196,7 +196,7 @@ class WindowBlock(nn.Module):
         x = x + self.mlp(x)
         return x.permute(0, 3, 1, 2)
 
-# %% ../nbs/11_encoder.ipynb #442e69a4
+# %% ../nbs/11_encoder.ipynb #12ca8bfd
 def _shrink(
     width,  # channels
     side,   # height and width of the map
@@ -209,7 +209,7 @@ def _shrink(
         side //= 2
     return nn.Sequential(*layers)
 
-# %% ../nbs/11_encoder.ipynb #1a09a3c3
+
 class StyleHead(nn.Module):
     "One map of the pyramid to one code."
     def __init__(
@@ -361,7 +361,7 @@ def prepare(
     if self.config.in_chans == 3 or not isinstance(x, torch.Tensor): x = to_images(x, size)
     return x.to(weight.device)
 
-# %% ../nbs/11_encoder.ipynb #1fbe9cbc
+# %% ../nbs/11_encoder.ipynb #8e9488d6
 _RENAMES = [(re.compile(pattern), name) for pattern, name in (
     (r'backbone\.stem\.conv1\.', 'patch_embed.proj.'),
     (r'backbone\.stem\.down\.', 'patch_embed.conv_down.'),
@@ -376,7 +376,7 @@ _RENAMES = [(re.compile(pattern), name) for pattern, name in (
     (r'\.ls(\d)\.gamma', r'.gamma\1'), (r'\.rel_pos\.', '.'),
     (r'pyramid\.laterals\.', 'latlayer'), (r'structure\.conv\.', 'last_block.'), (r'features\.', 'convs.'))]
 
-# %% ../nbs/11_encoder.ipynb #f06e88f3
+
 def original_key(
     name,  # name of a parameter of an `Encoder`, or of a model that contains one
 ) -> str:
@@ -384,7 +384,7 @@ def original_key(
     for pattern, replacement in _RENAMES: name = pattern.sub(replacement, name)
     return name
 
-# %% ../nbs/11_encoder.ipynb #7b757b40
+# %% ../nbs/11_encoder.ipynb #f2b7ca79
 DEAD = r'(encoder|feature_model)\.(norm|head)\.|.*\.relative_position_index$|.*\._float_tensor$'  # saved there, and read by nothing
 
 
@@ -405,7 +405,7 @@ def encoder_config(
                  layer_scale=1e-5 if f'{prefix}levels.0.blocks.0.gamma1' in tensors else None, feature_branch=f'{prefix}convs.0.weight' in tensors)
     return EncoderConfig(**found | changes)
 
-# %% ../nbs/11_encoder.ipynb #5809cca0
+# %% ../nbs/11_encoder.ipynb #dbd028e0
 _FORMER = (('positions.', 'backbone.positions.'), ('latlayer', 'pyramid.laterals.'), ('last_block.', 'structure.conv.'), ('convs.', 'features.'))
 
 

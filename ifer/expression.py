@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RAFDB_CLASSES', 'FeatureModulation', 'Prediction', 'IFER', 'original_key']
 
-# %% ../nbs/14_expression.ipynb #87ac66f9
+# %% ../nbs/14_expression.ipynb #b31c7aed
 import math
 import warnings
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
     label: str           # the most probable class
     probabilities: dict  # class -> probability, in the model's order
 
-# %% ../nbs/14_expression.ipynb #75e0135b
+# %% ../nbs/14_expression.ipynb #fcec0f9b
 class IFER(Network):
     "Expression recogniser: encoder, feature modulation, linear head (2211.13564)."
     kind, Config = 'ifer', IFERConfig
@@ -145,7 +145,7 @@ def original_key(
     "What the parameter is called in a checkpoint of the released implementation."
     return encoder_key(name.removeprefix('modulation.')).replace('encoder.', 'feature_model.', 1)
 
-# %% ../nbs/14_expression.ipynb #e7df987a
+# %% ../nbs/14_expression.ipynb #a005e95e
 RAFDB_CLASSES = ('surprise', 'fear', 'disgust', 'happiness', 'sadness', 'anger', 'neutral')  # RAF-DB's codes 1 to 7
 
 

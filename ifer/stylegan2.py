@@ -6,7 +6,7 @@
 __all__ = ['MappingNetwork', 'Synthesis', 'Generator', 'mix_styles', 'DiscriminatorBody', 'minibatch_stddev', 'Discriminator',
            'generator_config', 'stored_mean']
 
-# %% ../nbs/10_stylegan2.ipynb #efb34bb3
+# %% ../nbs/10_stylegan2.ipynb #dc1df8e8
 import math
 from typing import NamedTuple
 
@@ -20,12 +20,12 @@ from .core import CheckpointError, ModelError, OptionError, check_tensor, closes
 from .layers import ConvLayer, EqualLinear, ResBlock, StyledConv, ToRGB, cast_like
 from .network import Found, Network, numbers_in, shapes_of
 
-# %% ../nbs/10_stylegan2.ipynb #6bb0d792
+# %% ../nbs/10_stylegan2.ipynb #100f251c
 class _PixelNorm(nn.Module):
     "Scale each vector to unit mean square."
     def forward(self, x): return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
-# %% ../nbs/10_stylegan2.ipynb #6007ee0c
+
 class MappingNetwork(nn.Sequential):
     "z (B,D) to w (B,D), in full precision (StyleGAN, section 2)."
     def __init__(
@@ -81,7 +81,7 @@ def _feature_sizes(size, feature_sizes=None):
     if unknown: raise OptionError(f'feature_sizes {unknown}: this generator has maps of {available} px')
     return feature_sizes
 
-# %% ../nbs/10_stylegan2.ipynb #dd744fd4
+# %% ../nbs/10_stylegan2.ipynb #647b76ee
 class Generator(Network):
     "StyleGAN2 generator with skip connections; tensors are named as in rosinality's files."
     kind, Config = 'generator', GeneratorConfig
@@ -152,7 +152,7 @@ def synthesize(
         features[x.shape[-1]] = x
     return Synthesis(image, tuple(features[r] for r in sizes))
 
-# %% ../nbs/10_stylegan2.ipynb #28449e25
+# %% ../nbs/10_stylegan2.ipynb #5f0e782d
 @patch
 def map(
     self: Generator,
@@ -165,6 +165,17 @@ def map(
     if truncation == 1: return w
     if self.latent_avg is None: raise ModelError('truncation needs the mean latent: call set_latent_avg() first')
     return torch.lerp(self.latent_avg, w, truncation)
+
+
+@patch
+def forward(
+    self: Generator,
+    z,              # (B,style_dim), standard normal
+    truncation=1.,  # see `map`
+    noise=None,     # see `synthesize`; None: 'random' in training, 'const' in evaluation
+) -> torch.Tensor:  # images (B,3,size,size)
+    "Random faces."
+    return self.synthesize(self.map(z, truncation), noise=noise or ('random' if self.training else 'const')).image
 
 # %% ../nbs/10_stylegan2.ipynb #a88cfe3b
 @patch
@@ -191,17 +202,6 @@ def set_latent_avg(
     "Measure the mean latent and keep it as `latent_avg`."
     self.latent_avg = self.mean_latent(n)
     return self
-
-# %% ../nbs/10_stylegan2.ipynb #62d2135b
-@patch
-def forward(
-    self: Generator,
-    z,              # (B,style_dim), standard normal
-    truncation=1.,  # see `map`
-    noise=None,     # see `synthesize`; None: 'random' in training, 'const' in evaluation
-) -> torch.Tensor:  # images (B,3,size,size)
-    "Random faces."
-    return self.synthesize(self.map(z, truncation), noise=noise or ('random' if self.training else 'const')).image
 
 # %% ../nbs/10_stylegan2.ipynb #76193544
 def mix_styles(
@@ -278,7 +278,7 @@ class Discriminator(DiscriminatorBody):
         x = self.final_conv(minibatch_stddev(self.body(images)))
         return self.final_linear(x.contiguous().flatten(1)).squeeze(1)
 
-# %% ../nbs/10_stylegan2.ipynb #3d52c974
+# %% ../nbs/10_stylegan2.ipynb #19c2ff47
 def generator_config(
     tensors,    # tensors by name, as rosinality's files call them
     prefix='',  # of the names
