@@ -10,7 +10,7 @@ __all__ = ['TERMS', 'MIDDLE_BOX', 'PAPER', 'Term', 'term', 'l2', 'middle', 'l2_c
            'chosen_terms', 'WeightedLoss', 'ASITLoss', 'nonsaturating_d_loss', 'nonsaturating_g_loss', 'r1_penalty',
            'PathLength']
 
-# %% ../nbs/20_losses.ipynb #512b075f
+# %% ../nbs/20_losses.ipynb #f21bb6da
 import inspect
 import warnings
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_gather
 
 from .config import PERCEPTUAL
-from .core import MissingFileError, ModelError, OptionError, closest
+from .core import MissingFileError, ModelError, OptionError, check_tensor, closest
 from .features import FaceFeatures, jitter
 from .identity import Instrument, face_crop
 from .pretrained import AUXILIARY, auxiliary, read_file
@@ -125,12 +125,13 @@ def w_norm_loss(
     if latent_avg is not None: codes = codes - latent_avg
     return codes.flatten(1).norm(dim=1).mean()
 
-# %% ../nbs/20_losses.ipynb #35d5c5eb
+# %% ../nbs/20_losses.ipynb #88a66c97
 def bicubic_downsample(
     x,       # images (B,C,H,W), sides divisible by `factor` and longer than twice of it
     factor,  # whole number, at least 1
 ) -> torch.Tensor:  # (B,C,H/factor,W/factor)
     "Reduce images with an antialiased cubic kernel (Keys 1981) and mirrored borders."
+    check_tensor(x, 'images', 'B', 'C', 'H', 'W')
     if factor < 1 or factor != int(factor): raise OptionError(f'factor: a whole number from 1, got {factor}')
     height, width = x.shape[2:]
     if height % factor or width % factor or min(height, width) <= 2 * factor:

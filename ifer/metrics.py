@@ -7,13 +7,13 @@ __all__ = ['MS_SSIM_PX', 'Report', 'protocol_of', 'l2', 'luma', 'psnr', 'ssim', 
            'best_constant_image', 'nearest_training_image', 'baselines', 'NotFiniteError', 'calibration_error',
            'recognition']
 
-# %% ../nbs/21_metrics.ipynb #36da1954
+# %% ../nbs/21_metrics.ipynb #525f6c67
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from .core import DataError, ModelError
+from .core import DataError, ModelError, check_tensor
 
 # %% ../nbs/21_metrics.ipynb #f577b6ca
 def _short(value):
@@ -59,11 +59,11 @@ def protocol_of(
     "The part of a protocol that a data set knows: its name, split, number of images, size and digest."
     return dict(data=ds.name, split=ds.split or 'all', n=len(ds), size=f'{ds.size} px', digest=ds.digest[:12])
 
-# %% ../nbs/21_metrics.ipynb #4add8db9
+# %% ../nbs/21_metrics.ipynb #684fa0ac
 def _pair(x, y):
     "Two batches of images -> float32, clamped; refused when they do not match."
-    if x.ndim != 4 or x.shape != y.shape:
-        raise ModelError(f'images to compare differ in shape: {tuple(x.shape)} and {tuple(y.shape)}')
+    check_tensor(x, 'images', 'B', 'C', 'H', 'W')
+    check_tensor(y, 'images to compare with', *x.shape)
     return (i.detach().float().clamp(-1, 1) for i in (x, y))
 
 # %% ../nbs/21_metrics.ipynb #0955a406

@@ -129,7 +129,7 @@ def expression_term(reading, true_labels): "Cross-entropy of the expressions."; 
 @term('identity_lambda', 'identities')
 def identity_term(identity_logits, true_identities): "Cross-entropy of the identities."; return F.cross_entropy(identity_logits, true_identities)
 
-# %% ../nbs/29_train_features.ipynb #9196904d
+# %% ../nbs/29_train_features.ipynb #2680b170
 class FeatureTraining(Training):
     "One network, three tasks."
     metric, larger_is_better = 'au_correlation', True
@@ -167,8 +167,8 @@ class FeatureTraining(Training):
         return dict(loss=loss.detach()) | terms
 
     def validate(self):
-        x = self.val_set.images(slice(self.options.val_images or None), self.device)
-        return feature_metrics(read_faces(self.faces, x, self.options.test_batch_size), self.val_truth)
+        part = self.val_set.select(slice(self.options.val_images or None))
+        return feature_metrics(read_faces(self.faces, part.images(device=self.device), self.options.test_batch_size), self.val_truth)
 
 
 def train_features(

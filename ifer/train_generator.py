@@ -5,26 +5,25 @@
 # %% auto #0
 __all__ = ['TrainGenerator', 'mixed_codes', 'random_codes', 'energy_distance', 'map_term', 'GeneratorTraining', 'train_generator']
 
-# %% ../nbs/30_train_generator.ipynb #3aea6adf
+# %% ../nbs/30_train_generator.ipynb #fb2a62bc
 from dataclasses import dataclass
 
 import torch
 
 from .asit import ASIT
 from .stylegan2 import Generator
-from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, RunOptions, opt, run_main
-from .data import RandomFlip, train_and_val
+from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, opt, run_main
+from .data import DATASETS, RandomFlip, source_of
 from .figures import image_grid
 from .losses import Looks, PerceptualLoss, WeightedLoss, frozen, nonsaturating_d_loss, r1_penalty, term
 from .stylegan2 import Discriminator
-from .training import Training, batch_means, fit, update_average
+from .training import FaceRunOptions, Training, batch_means, fit, update_average
 
-# %% ../nbs/30_train_generator.ipynb #d3297394
+# %% ../nbs/30_train_generator.ipynb #f3020275
 @dataclass
-class TrainGenerator(RunOptions):
+class TrainGenerator(FaceRunOptions):
     "Options of the generator's training."
-    dataset: str = opt('faces', "'faces' (embedded), or 'folder'", group='Data')
-    data_dir: str = opt('', "root of the folder data set", group='Data')
+    dataset: str = opt('faces', f"data set: {', '.join(DATASETS)}", group='Data')
     learning_rate: float = opt(2e-3, 'learning rate of generator and discriminator', low=1e-12, high=10, group='Steps')
     encoder_lr: float = opt(5e-4, 'learning rate of the encoder', low=1e-12, high=10, group='Steps')
     warm_start: int = opt(0, 'steps of autoencoding before the adversarial phase', low=0, high=10**9, group='Steps')
@@ -38,6 +37,10 @@ class TrainGenerator(RunOptions):
     mixing: float = opt(.9, 'probability of style mixing', low=0, high=1, group='Loss')
     ema: float = opt(.998, "decay of the generator's moving average", low=0, high=.999999, group='Steps')
     initial: str = opt('', 'ASIT weights to start from: a name, a folder or a file', group='Networks')
+
+    def check(self):
+        super().check()
+        source_of(self.dataset)
 
 # %% ../nbs/30_train_generator.ipynb #34eba064
 def mixed_codes(
@@ -78,7 +81,7 @@ def energy_distance(
 @term('map_lambda', 'map', training_only=True)
 def map_term(mapped, codes): "Distance of mapped z from the mean codes of a batch: for the mapping network alone."; return energy_distance(mapped, codes.detach().float().mean(1))
 
-# %% ../nbs/30_train_generator.ipynb #92bec9d8
+# %% ../nbs/30_train_generator.ipynb #104e2a68
 class GeneratorTraining(Training):
     "Autoencoding, then autoencoding and an adversarial game."
     main = ('generator', 'asit')
@@ -90,7 +93,7 @@ class GeneratorTraining(Training):
     ):
         super().__init__(options)
         o, config = options, ASITConfig.preset(options.preset)
-        self.train_set, self.val_set = train_and_val(o.dataset, o.data_dir, config.generator.size, o.extra)
+        self.train_set, self.val_set = o.sets(o.dataset, config.generator.size)
         self.asit = self.add_network('asit', ASIT.from_pretrained(o.initial) if o.initial else ASIT(config)).train()
         self.generator = self.asit.decoder.requires_grad_(True)
         self.average = self.add_network('generator', Generator(self.generator.config)).eval().requires_grad_(False)
@@ -147,13 +150,13 @@ class GeneratorTraining(Training):
     def validate(self):
         self.average.set_latent_avg(10_000)
         self.loss.eval()
-        x = self.val_set.images(slice(self.options.val_images or None), self.device)
-        means = batch_means(self.reconstruct_val, x, self.options.test_batch_size)
+        means = batch_means(self.reconstruct_val, self.val_batches())
         self.loss.train()
         return means
 
-    def reconstruct_val(self, x):
-        "Loss and terms of images, with structure code and constant noise."
+    def reconstruct_val(self, batch):
+        "Loss and terms of a batch, with structure code and constant noise."
+        x = batch.images
         with self.accelerator.autocast():
             made = self.asit.invert(x)
             total, terms = self.loss(image=made.image.float(), target=x, looks=Looks(made.image.float(), x, self.perceptual), codes=made.codes,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NO_DECAY', 'TrainIFER', 'initial_ifer', 'evaluate_recognition', 'cross_entropy_term', 'IFERTraining', 'train_ifer']
 
-# %% ../nbs/32_train_ifer.ipynb #afc567cf
+# %% ../nbs/32_train_ifer.ipynb #41344ad0
 from dataclasses import dataclass
 
 import torch
@@ -15,21 +15,19 @@ from timm.optim import param_groups_weight_decay
 
 from .asit import ASIT, evaluating
 from .expression import IFER
-from .config import IFERConfig, RunOptions, opt, run_main
+from .config import IFERConfig, opt, run_main
 from .core import OptionError, autocast, make_rng
-from .data import ifer_transforms, load_dataset, train_and_val
-from .loading import class_weights
+from .data import DATASETS, batches, class_weights, ifer_transforms, source_of
 from .losses import WeightedLoss, term
 from .metrics import Report, protocol_of, recognition
 from .transforms import DataConfig
-from .training import Training, cosine_factor, fit
+from .training import FaceRunOptions, Training, cosine_factor, fit, spread
 
-# %% ../nbs/32_train_ifer.ipynb #bf0c71de
+# %% ../nbs/32_train_ifer.ipynb #c9094d2b
 @dataclass
-class TrainIFER(RunOptions):
+class TrainIFER(FaceRunOptions):
     "Options of IFER's training."
-    dataset: str = opt('faces', "'faces' (embedded) or 'folder'", group='Data')
-    data_dir: str = opt('', 'root of the folder data set, with train/<class>/ and val/<class>/', group='Data')
+    dataset: str = opt('faces', f"data set with expressions: {', '.join(DATASETS)}", group='Data')
     ckpt_asit: str = opt('', 'ASIT whose encoder to start from: a name, a folder or a file', group='Networks')
     checkpoint_path: str = opt('', 'IFER to start from: a name, a folder or a file', group='Networks')
     freeze_encoder: bool = opt(False, 'train the modulation and the head alone', group='Networks')
@@ -44,7 +42,6 @@ class TrainIFER(RunOptions):
     smoothing: float = opt(.1, 'label smoothing', low=0, high=1, group='Loss')
     balanced: bool = opt(False, 'draw rare classes as often as frequent ones', group='Data')
     weigh_classes: bool = opt(False, 'weigh rare classes up in the cross-entropy', group='Loss')
-    select_on: str = opt('val', 'split that chooses the best checkpoint; the paper\'s implementation used test', choices=('val', 'test'), group='Data')
     mixup: float = opt(.8, 'alpha of mixup, 0 for none', low=0, high=1000, group='Augmentation')
     cutmix: float = opt(1., 'alpha of cutmix, 0 for none', low=0, high=1000, group='Augmentation')
     mixup_switch_prob: float = opt(.5, 'probability of cutmix when both are on', low=0, high=1, group='Augmentation')
@@ -56,6 +53,7 @@ class TrainIFER(RunOptions):
 
     def check(self):
         super().check()
+        source_of(self.dataset)
         try: self.transforms(64)(torch.zeros(3, 64, 64, dtype=torch.uint8), make_rng(0))
         except Exception as e:  # timm refuses with whatever its parser happens to raise
             raise OptionError(f"option 'aa': '{self.aa}' is no policy of timm ({e}); an example is rand-m9-mstd0.5-inc1") from None
@@ -85,18 +83,20 @@ def initial_ifer(
     if o.ckpt_asit: return IFER.from_asit(ASIT.from_pretrained(o.ckpt_asit), classes)
     return IFER(IFERConfig.preset(o.preset, classes=classes))
 
-# %% ../nbs/32_train_ifer.ipynb #7b3a9b7c
+# %% ../nbs/32_train_ifer.ipynb #1bcc9e61
 @torch.no_grad()
 def evaluate_recognition(
     ifer,           # an `IFER`
-    images,         # (N,3,size,size) in [-1,1], on its device
+    images,         # an `ImageSet`, or (N,3,size,size) in [-1,1]
     labels,         # ints (N,), the truth
     protocol=None,  # what the report shall say about the images, such as `protocol_of(ds)`
     batch_size=64,  # images at a time
 ) -> Report:
     "Top-1, balanced accuracy, macro-F1, calibration error and cross-entropy of `ifer` on labelled images."
-    with evaluating(ifer), autocast(images.device):
-        p = torch.cat([ifer(x).float().softmax(1).cpu() for x in images.split(batch_size)])
+    device = next(ifer.parameters()).device
+    parts = images.split(batch_size) if isinstance(images, torch.Tensor) else (b.images for b in batches(images, batch_size, device=device))
+    with evaluating(ifer), autocast(device):
+        p = torch.cat([ifer(x.to(device)).float().softmax(1).cpu() for x in parts])
     report = recognition(p.numpy(), labels, ifer.classes, protocol, title='IFER')
     report.values['loss'] = -p[range(len(p)), torch.as_tensor(labels)].clamp_min(1e-12).log().mean().item()
     return report
@@ -107,7 +107,7 @@ def cross_entropy_term(logits, wanted, smoothing, class_weight=None):
     "Cross-entropy with smoothed labels, and classes weighed."
     return F.cross_entropy(logits, wanted, class_weight, label_smoothing=smoothing)
 
-# %% ../nbs/32_train_ifer.ipynb #e534fb92
+# %% ../nbs/32_train_ifer.ipynb #2a3fd2f6
 class IFERTraining(Training):
     "The recogniser's training."
     main, metric, larger_is_better = ('ifer',), 'top1', True
@@ -120,8 +120,8 @@ class IFERTraining(Training):
         super().__init__(options)
         o = options
         size = IFERConfig.preset(o.preset).encoder.size
-        self.train_set, self.val_set = train_and_val(o.dataset, o.data_dir, size, o.extra)
-        if o.select_on == 'test': self.val_set = load_dataset(o.dataset, o.data_dir or None, 'test', size)
+        self.train_set, self.val_set = o.sets(o.dataset, size)
+        if not self.train_set.classes: raise OptionError(f"data set '{o.dataset}' has no expressions to learn")
         self.ifer = self.add_network('ifer', initial_ifer(o, self.train_set.classes)).train()
         self.ifer.requires_grad_(True)
         if o.freeze_encoder: self.ifer.encoder.requires_grad_(False)
@@ -152,9 +152,8 @@ class IFERTraining(Training):
         return dict(loss=loss.detach()) | terms | dict(accuracy=(logits.argmax(1) == batch.labels).float().mean())
 
     def validate(self):
-        n = self.options.val_images or len(self.val_set)
-        part = self.val_set.select(torch.linspace(0, len(self.val_set) - 1, min(n, len(self.val_set))).long().numpy())
-        return evaluate_recognition(self.ifer, part.images(device=self.device), part.labels, protocol_of(part), self.options.test_batch_size).values
+        part = spread(self.val_set, self.options.val_images)
+        return evaluate_recognition(self.ifer, part, part.labels, protocol_of(part), self.options.test_batch_size).values
 
 
 def train_ifer(
