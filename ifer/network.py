@@ -105,7 +105,7 @@ def _simple(value):
     if isinstance(value, (np.generic, np.ndarray, torch.Tensor)): return _simple(value.tolist())
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
-# %% ../nbs/07_network.ipynb #8795ba19
+# %% ../nbs/07_network.ipynb #cd9ccac8
 @patch
 def save_pretrained(self: Network,
     folder,      # where its two files go
@@ -130,11 +130,19 @@ def save_pretrained(self: Network,
     except (OSError, SafetensorError) as e: raise CheckpointError(f'{folder}: cannot be written ({getattr(e, "strerror", None) or e})') from None
 
 
+def _whole_config(cls, values):
+    "The options in a file, every one of which must be said: a default could differ from what the tensors were trained with."
+    if absent := [name for name in cls.names() if name not in cls.known(values)]: raise OptionError(f'options are missing: {some(absent)}')
+    nested = {f.name: f.type for f in fields(cls) if is_dataclass(f.type)}
+    return cls.from_dict({k: _whole_config(nested[k], v) if k in nested else v for k, v in cls.known(values).items()})
+
+
 def _about(model, info):
     "What the JSON beside the tensors says."
     import ifer
     if not model.kind: raise OptionError(f"{type(model).__name__}: only a network with a 'kind' can be saved")
     config = model.config.to_dict() if model.Config else {}
+    if model.Config: _whole_config(model.Config, _simple(config))  # an option that was set to what cannot be is refused now, not on loading
     about = dict(kind=model.kind, format='ifer', version=ifer.__version__, revision=git_revision(), classes=config.get('classes', ()), dtype='',
                  config=config, digest={})
     if taken := about.keys() & info.keys(): raise OptionError(f'save_pretrained: {some(sorted(taken))} is what the network itself says; use another name')
@@ -217,14 +225,14 @@ def _state_of(content):
     if all(k.startswith('module.') for k in state): state = {k.removeprefix('module.'): v for k, v in state.items()}
     return where, state
 
-# %% ../nbs/07_network.ipynb #1dd8a109
+# %% ../nbs/07_network.ipynb #69a8fb72
 def identify(
     content,    # what `read_file` gave
     source='',  # where it is from, for messages
 ) -> Found:
     "What the tensors in a file of a published format are."
     where, state = _state_of(content)
-    fitting = [known for known in FORMATS if all(mark in state for mark in known[2])]
+    fitting = [known for known in reversed(FORMATS) if all(mark in state for mark in known[2])]
     if not fitting:
         relative = next((f'; it looks like {what}' for name, what in _RELATIVES.items() if name in state), '')
         raise CheckpointError(f'{source}: ' + (f'no network that ifer knows: its tensors are {some(state, 3)}{relative}' if state else
@@ -236,7 +244,7 @@ def identify(
     if where: found.info['state_dict'] = where
     return found
 
-# %% ../nbs/07_network.ipynb #a5f0e30e
+# %% ../nbs/07_network.ipynb #7baf839e
 def _ours(path, verify):
     "What the two files of ours hold."
     about, tensors = _description(path), read_file(path)
@@ -275,13 +283,6 @@ def _compare_digests(path, about):
         raise CheckpointError(f'{path.stem}.json in {path.parent}: is damaged, or was changed after it was saved; {hint}')
     if said.get('tensors') != fingerprint(path):
         raise CheckpointError(f'{path}: is damaged, or not the file that its {path.stem}.json was saved with; {hint}')
-
-
-def _whole_config(cls, values):
-    "The options, every one of which must be said: a default could differ from what the tensors were trained with."
-    if absent := [name for name in cls.names() if name not in cls.known(values)]: raise OptionError(f'options are missing: {some(absent)}')
-    nested = {f.name: f.type for f in fields(cls) if is_dataclass(f.type)}
-    return cls.from_dict({k: _whole_config(nested[k], v) if k in nested else v for k, v in cls.known(values).items()})
 
 
 def _today(name, renamed):
@@ -439,7 +440,7 @@ def find(
         raise CheckpointError(f"{name_or_path}: holds {', '.join(there)}, but no {kind}.safetensors")
     return file
 
-# %% ../nbs/07_network.ipynb #c7a072e1
+# %% ../nbs/07_network.ipynb #0ac02163
 def from_hub(
     repo_id,                 # 'user/name'
     kind,                    # kind of network wanted
@@ -453,8 +454,8 @@ def from_hub(
     silent = '' if local_files_only or constants.HF_HUB_OFFLINE else _silent(constants.ENDPOINT)
     kept = f"the cache {cache_dir or constants.HF_HUB_CACHE}"
     try:
-        return Path(snapshot_download(repo_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=bool(silent) or local_files_only,
-                                      allow_patterns=[f'{kind}.json', f'{kind}.safetensors']))
+        folder = Path(snapshot_download(repo_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=bool(silent) or local_files_only,
+                                        allow_patterns=[f'{kind}.json', f'{kind}.safetensors']))
     except errors.RevisionNotFoundError: raise CheckpointError(f"{repo_id}: has no revision '{revision}' on the Hub") from None
     except errors.RepositoryNotFoundError:
         raise CheckpointError(f"there are no weights '{repo_id}': no such file or folder, and {constants.ENDPOINT} has no such repository, "
@@ -463,6 +464,9 @@ def from_hub(
         asked = f'{constants.ENDPOINT} cannot be reached ({silent})' if silent else 'the Hub was not asked'
         raise CheckpointError(f"there are no weights '{repo_id}': no such file or folder, not in {kept}, and {asked}") from None
     except (OSError, ValueError, errors.HfHubHTTPError) as e: raise CheckpointError(f'{repo_id}: {constants.ENDPOINT} answers {plain(e, 200)}') from None
+    if not (folder/f'{kind}.safetensors').exists():
+        raise CheckpointError(f"{repo_id}: there is no {kind}.safetensors in it, as far as {kept if silent or local_files_only else constants.ENDPOINT} tells")
+    return folder
 
 
 def _silent(endpoint):
