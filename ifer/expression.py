@@ -20,6 +20,7 @@ from .core import CheckpointError, ModelError, OptionError
 from .encoder import DEAD, Encoder, encoder_config, former_names, original_key as encoder_key
 from .layers import ModulatedConv2d, evaluating
 from .network import Found, Network, shapes_of
+from .transforms import DataConfig
 
 # %% ../nbs/14_expression.ipynb #71f18c07
 class FeatureModulation(nn.Module):
@@ -108,7 +109,8 @@ def predict(
 ):                  # a `Prediction` for a path, a PIL image or a tensor (3,size,size), else a list of them
     "The expression in each image; in evaluation mode, without gradients."
     if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
-    images = self.encoder.prepare(x)
+    data = DataConfig.of(self)  # as its checkpoint says
+    images = data.normalise(self.encoder.prepare(x)) if isinstance(x, torch.Tensor) else data.prepare(x, self.head.weight.device)
     with evaluating(self): logits = torch.cat([self(batch).float() for batch in images.split(batch_size)])
     found = [_prediction(p, self.classes, i) for i, p in enumerate(logits.softmax(1).tolist())]
     many = isinstance(x, (list, tuple)) or getattr(x, 'ndim', 3) == 4
