@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ALIASES', 'DATASETS', 'source_of', 'load_dataset', 'train_and_val', 'dataset', 'DataOptions', 'show_splits',
            'load_image', 'to_images', 'to_pil', 'to_uint8', 'ImageSet', 'FaceSet', 'PairSet', 'load_faces',
-           'load_parquet', 'load_folder', 'load_pairs', 'load_shards', 'write_shards', 'SOURCES', 'DataSource',
-           'Layout', 'register', 'overlap', 'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches',
-           'train_loader', 'class_weights', 'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
+           'load_parquet', 'load_folder', 'load_pairs', 'SOURCES', 'DataSource', 'Layout', 'register', 'overlap',
+           'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches', 'train_loader', 'class_weights',
+           'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
 
 # %% ../nbs/03j_data.ipynb #83a479e2
 import warnings
@@ -23,13 +23,11 @@ from .imageset import ImageSet, check_split
 from .layouts import SOURCES, DataSource, DataWarning, Layout, Tree, load_folder, read_set, register, split_folders
 from .loading import Batch, EpochSampler, batches, class_weights, train_loader
 from .portraits import PairSet, celebahq, ffhq, load_pair_root, load_pairs
-from .shards import load_shards, shard_splits, write_shards
 from .splits import hold_out, leakage, overlap, part_of, split_table, write_manifest
 from .transforms import DataConfig, RandomFlip, ifer_transforms, pair_transforms
 
 # %% ../nbs/03j_data.ipynb #94d0e364
 _all_ = ['load_image', 'to_images', 'to_pil', 'to_uint8', 'ImageSet', 'FaceSet', 'PairSet', 'load_faces', 'load_parquet', 'load_folder', 'load_pairs',
-         'load_shards', 'write_shards',
          'SOURCES', 'DataSource', 'Layout', 'register', 'overlap', 'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches', 'train_loader',
          'class_weights', 'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
 
@@ -44,8 +42,6 @@ folder = register(DataSource('folder', 'A folder', about="one's own pictures; fo
                     load=lambda root, split, size: load_folder(root, split, size), splits=_folder_splits))
 pairs = register(DataSource('pairs', 'Pairs of folders', about='pictures in `source/` and `target/` of the same names', reported='',
                     load=lambda root, split, size: load_pair_root(root, split, size), splits=_folder_splits))
-shards = register(DataSource('shards', 'Parquet shards', about='packed by `python -m ifer.pack`, or written by Hugging Face datasets',
-                    load=lambda root, split, size: load_shards(root, split, size), splits=shard_splits))
 
 # %% ../nbs/03j_data.ipynb #b714ddf0
 ALIASES = dict(faces='ifer_faces', faces_encode='ifer_faces', folder_encode='folder', rafdb_encode='rafdb', ffhq='ffhq_encode', celebahq='celebahq_encode')

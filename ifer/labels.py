@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['Canonical', 'SYNONYMS', 'RAFDB', 'AffectNet', 'SFEW', 'name_of_code', 'expression', 'convert_labels']
 
-# %% ../nbs/03c_labels.ipynb #14ecf736
+# %% ../nbs/03c_labels.ipynb #62324d90
 from enum import Enum, IntEnum
 
 import numpy as np
+from fastcore.basics import patch
 
 from .config import CLASSES, CONTEMPT
 from .core import DataError, closest
+from .imageset import ImageSet
 
 # %% ../nbs/03c_labels.ipynb #8f224e63
 class RAFDB(IntEnum):
@@ -74,3 +76,13 @@ def convert_labels(
     if lost: raise DataError(f"{where} has images of '{lost[0]}', which is none of the classes {', '.join(order)}")
     place = [order.index(name) if name in order else -1 for name in classes]
     return np.array([*place, -1], np.int64)[labels]
+
+# %% ../nbs/03c_labels.ipynb #85c23832
+@patch
+def in_order(self:ImageSet,
+    order,  # names of the classes, e.g. those of a network
+):          # an ImageSet
+    "The data set with its labels in another order of the classes, moved by name."
+    part = self.select(slice(None))
+    part.labels, part.classes = convert_labels(self.labels, self.classes, order, self.name), tuple(order)
+    return part
