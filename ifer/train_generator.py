@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from .asit import ASIT
-from .stylegan2 import Generator
 from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, opt, run_main
 from .data import DATASETS, RandomFlip, source_of
 from .figures import image_grid
 from .losses import Looks, PerceptualLoss, WeightedLoss, frozen, nonsaturating_d_loss, r1_penalty, term
-from .stylegan2 import Discriminator
+from .stylegan2 import Discriminator, Generator, mix_styles
 from .training import FaceRunOptions, Training, batch_means, fit, update_average
 
 # %% ../nbs/30_train_generator.ipynb #f3020275
@@ -62,11 +61,10 @@ def random_codes(
 ) -> torch.Tensor:  # (n, n_styles, D)
     "W+ codes of random z."
     config, device = generator.config, next(generator.parameters()).device
-    w = generator.map(torch.randn(2 * n, config.style_dim, device=device)).view(2, n, 1, -1)
-    crossover = torch.randint(1, config.n_styles, (n, 1, 1), device=device)
+    w = generator.w_plus(generator.map(torch.randn(2 * n, config.style_dim, device=device)))
+    crossover = torch.randint(1, config.n_styles, (n, 1), device=device)
     crossover[torch.rand(n, device=device) >= mixing] = config.n_styles
-    first = torch.arange(config.n_styles, device=device).view(1, -1, 1) < crossover
-    return torch.where(first, w[0], w[1])
+    return mix_styles(*w.chunk(2), torch.arange(config.n_styles, device=device) >= crossover)
 
 # %% ../nbs/30_train_generator.ipynb #ef7ab7c6
 def energy_distance(
