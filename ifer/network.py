@@ -303,6 +303,7 @@ def open_weights(
         found = _theirs(path, verify)
         named = re.fullmatch(r'(?:iteration_)?([0-9]{3,7})', path.name.split('.')[0])  # as the published trainings name their files
         if named: found.step = int(named[1])
+    if empty := [k for k, v in found.tensors.items() if v.is_meta]: raise CheckpointError(f'{path}: holds names and shapes, but no numbers: {some(empty)}')
     size = sum(v.numel() * v.element_size() for v in found.tensors.values())
     if size > 2 * path.stat().st_size:
         raise CheckpointError(f'{path}: its tensors have shapes for {size:,} bytes, and the file has {path.stat().st_size:,}: these are no weights')
