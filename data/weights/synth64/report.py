@@ -1,0 +1,113 @@
+"""Measure a folder of weights on the test identities, and draw the pictures of the card: python report.py [WEIGHTS] [OUT]
+
+Writes report.json, people.jpg (source | inversion | refined) and samples.jpg (random faces) into OUT; where that is this folder,
+also curves.png (of runs/asit) and the README's picture outputs/figures/inversion.png.
+"""
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torchmetrics.image.kid import poly_mmd
+
+from ifer import ASIT, CLASSES, IFER, Generator, load_faces
+from ifer.core import asset, autocast, write_json
+from ifer.features import FaceFeatures
+from ifer.figures import curves, image_grid, pair_grid, save_png
+from ifer.metrics import protocol_of, psnr, reconstruction, ssim
+from ifer.train_ifer import evaluate_recognition
+
+HERE = Path(__file__).resolve().parent
+STEPS, RATE = 25, .02  # of the refinement: Adam on codes and structure codes
+
+
+def places(
+    faces,   # a `FaceSet`
+    people,  # how many
+) -> list:
+    "Indices of one image of every expression of the first identities."
+    chosen = sorted(set(faces.identities))[:people]
+    return [next(i for i in range(len(faces)) if faces.identities[i] == p and faces.labels[i] == c) for p in chosen for c in range(len(CLASSES))]
+
+
+def refine(
+    asit,       # an `ASIT`
+    inversion,  # what `asit.invert` gave
+    x,          # the sources (B,3,64,64)
+) -> torch.Tensor:  # (B,3,64,64)
+    "Inversions after `STEPS` steps of descent on L2, each image by itself."
+    asit.requires_grad_(False)
+    codes, structure = (t.float().clone().requires_grad_() for t in inversion[1:])
+    optimizer = torch.optim.Adam([codes, structure], RATE)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        with autocast('cpu'): image = asit.decode(codes, structure).image.float()
+        F.mse_loss(image, x).backward()
+        optimizer.step()
+    with torch.no_grad(): return asit.decode(codes, structure).image.clamp(-1, 1)
+
+
+@torch.no_grad()
+def features(
+    network,  # `FaceFeatures`
+    x,        # images (N,3,64,64)
+) -> torch.Tensor:  # (N,112)
+    "The last map, averaged over its places."
+    return torch.cat([network.maps(part)[-1].mean((2, 3)) for part in x.clamp(-1, 1).split(64)]).double()
+
+
+@torch.no_grad()
+def random_faces(
+    generator,     # a `Generator`
+    n,             # images
+    truncation=1., # see `Generator.map`
+) -> torch.Tensor: # (n,3,64,64)
+    "Faces of the same `n` random z each time."
+    z = torch.randn(n, generator.config.style_dim, generator=torch.Generator().manual_seed(1))
+    return torch.cat([generator.synthesize(part).image for part in generator.map(z, truncation).split(64)]).clamp(-1, 1)
+
+
+def report(
+    weights,  # a folder, or a shipped name
+    out,      # folder
+):
+    "Figures and pictures."
+    out = Path(out)
+    asit, ifer, generator = (cls.from_pretrained(weights).eval() for cls in (ASIT, IFER, Generator))
+    faces = load_faces('test')
+    x, protocol = faces.images(), protocol_of(faces)
+    with torch.no_grad(), autocast('cpu'): made = asit.invert(x, batch_size=32)
+    image = made.image.float().clamp(-1, 1)
+    found = dict(inversion=reconstruction(image, x, protocol).to_dict()['values'])
+    for kind, images in dict(sources=x, inversions=image).items():
+        found[kind] = evaluate_recognition(ifer, images, faces.labels, protocol | dict(images=kind)).to_dict()['values']
+    judge = FaceFeatures.from_pretrained('synth64').eval()
+    train = load_faces('train')
+    drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))[:len(x)].tolist()
+    real, seen = features(judge, x), features(judge, train.images(drawn))
+    random = random_faces(generator, len(x))
+    found['kid'] = {kind: poly_mmd(real, other).item() for kind, other in dict(random=features(judge, random), training=seen).items()}
+    at = places(faces, 12)
+    some = type(made)(*(t[at] for t in made))
+    refined = refine(asit, some, x[at])
+    found['refined'] = dict(n=len(at), one_pass=psnr(image[at], x[at]).mean().item(), psnr=psnr(refined, x[at]).mean().item(), ssim=ssim(refined, x[at]).mean().item())
+    found['refined'] |= evaluate_recognition(ifer, refined, faces.labels[at], protocol).to_dict()['values']
+    write_json(out/'report.json', found)
+    names = [faces.identities[i] for i in at[::len(CLASSES)]]
+    kinds = 'source', 'inversion', f'{STEPS} steps refined'
+    caption = f'Test identities of the embedded faces, {faces.size} px.'
+    figure = pair_grid(x[at], image[at], refined, rows=names, cols=CLASSES, kinds=kinds, caption=caption, scale=1)
+    figure.save(out/'people.jpg', quality=92)
+    tiles = torch.cat([random[:64], random_faces(generator, 64, .7)])
+    figure = image_grid(tiles, nrow=16, scale=1, caption='Random faces: four rows at truncation 1, the same z at 0.7 below.')
+    figure.save(out/'samples.jpg', quality=92)
+    first = 6 * len(CLASSES)
+    if out.resolve() == HERE:
+        figure = pair_grid(x[at][:first], image[at][:first], rows=names[:6], cols=CLASSES, caption=f'synth64, {caption.lower()}')
+        save_png(figure, asset('').parent/'outputs'/'figures'/'inversion.png')
+        panels = 'l2', 'middle', 'gradient', 'perceptual', 'au', 'expression'
+        save_png(curves(out/'runs'/'asit'/'metrics.jsonl', panels, caption='ASIT, second edition.'), out/'curves.png')
+    print(found)
+
+
+if __name__ == '__main__': report(*(sys.argv[1:] + ['synth64', HERE][len(sys.argv) - 1:]))
