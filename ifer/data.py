@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ALIASES', 'DATASETS', 'source_of', 'load_dataset', 'train_and_val', 'dataset', 'DataOptions', 'show_splits',
            'load_image', 'to_images', 'to_pil', 'to_uint8', 'ImageSet', 'FaceSet', 'PairSet', 'load_faces',
-           'load_parquet', 'load_folder', 'load_pairs', 'SOURCES', 'DataSource', 'Layout', 'register', 'overlap',
-           'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches', 'train_loader', 'class_weights',
-           'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
+           'load_parquet', 'load_folder', 'load_pairs', 'load_shards', 'write_shards', 'SOURCES', 'DataSource',
+           'Layout', 'register', 'overlap', 'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches',
+           'train_loader', 'class_weights', 'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
 
 # %% ../nbs/03j_data.ipynb #83a479e2
 import warnings
@@ -23,11 +23,13 @@ from .imageset import ImageSet, check_split
 from .layouts import SOURCES, DataSource, DataWarning, Layout, Tree, load_folder, read_set, register, split_folders
 from .loading import Batch, EpochSampler, batches, class_weights, train_loader
 from .portraits import PairSet, celebahq, ffhq, load_pair_root, load_pairs
+from .shards import load_shards, write_shards  # registers them, too
 from .splits import hold_out, leakage, overlap, part_of, split_table, write_manifest
 from .transforms import DataConfig, RandomFlip, ifer_transforms, pair_transforms
 
 # %% ../nbs/03j_data.ipynb #94d0e364
 _all_ = ['load_image', 'to_images', 'to_pil', 'to_uint8', 'ImageSet', 'FaceSet', 'PairSet', 'load_faces', 'load_parquet', 'load_folder', 'load_pairs',
+         'load_shards', 'write_shards',
          'SOURCES', 'DataSource', 'Layout', 'register', 'overlap', 'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches', 'train_loader',
          'class_weights', 'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
 

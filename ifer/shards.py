@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_shards', 'ShardSet', 'shard_splits', 'load_shards']
 
-# %% ../nbs/03i_shards.ipynb #20ca7d15
+# %% ../nbs/03i_shards.ipynb #cf027b8c
 import glob
 import json
 import os
@@ -24,6 +24,7 @@ from .core import DataError, IferError, OptionError, atomic_path, digest, progre
 from .images import load_image
 from .imageset import ImageSet, check_split
 from .labels import Canonical, expression
+from .layouts import DataSource, register
 from .loading import as_it_is, heedless
 
 # %% ../nbs/03i_shards.ipynb #065f52ab
@@ -279,3 +280,7 @@ def load_shards(
     ds = ShardSet(_shard_files(source, split), Path(source).stem.replace('*', ''), split, size, buffer)
     if not len(ds): raise DataError(f"'{source}' holds no picture" + (f" of the split '{split}'" if split else ''))
     return ds
+
+# %% ../nbs/03i_shards.ipynb #2a1bd602
+register(DataSource('shards', 'Parquet shards', about='packed by `python -m ifer.pack`, or written by Hugging Face datasets',
+                    load=lambda root, split, size: load_shards(root, split, size), splits=shard_splits))
