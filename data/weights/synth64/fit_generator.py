@@ -16,8 +16,9 @@ from ifer.training import cosine_factor
 
 LEADING = 128                                         # principal directions that the mapping network carries
 BANDS = (0, 256), (0, 6), (6, 20), (20, 60)           # of the principal directions, compared apart
-DRAWING = dict(l2_lambda=2, middle_lambda=1, gradient_lambda=1, lpips_lambda=.05, au_lambda=.1, expression_lambda=.01, adv_lambda=0,
-               distribute_lambda=0, id_lambda=0, jitter=True)
+STAGES = (220, .05), (200, .3), (260, .7)              # of drawing: steps, weight of the perceptual term
+DRAWING = dict(l2_lambda=2, middle_lambda=1, gradient_lambda=1, au_lambda=.1, expression_lambda=.01, adv_lambda=0, distribute_lambda=0,
+               id_lambda=0, jitter=True)
 
 
 @torch.no_grad()
@@ -34,15 +35,16 @@ def descend(
     learning_rate,   # at its peak
     steps,           # of Adam
     loss,            # () -> scalar
-    warmup=20,       # steps
+    clip=float('inf'), # largest norm of the gradient
 ):
-    "Descend `loss` with Adam, warm-up and cosine."
+    "Descend `loss` with Adam, warm-up, cosine and clipping."
     parameters = list(parameters)
     optimizer = torch.optim.Adam(parameters, learning_rate, betas=(.9, .99))
     for i in range(steps):
-        optimizer.param_groups[0]['lr'] = learning_rate * cosine_factor(i, steps, warmup)
+        optimizer.param_groups[0]['lr'] = learning_rate * cosine_factor(i, steps, warmup=20)
         optimizer.zero_grad()
         loss().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
 
 
@@ -50,11 +52,12 @@ def fit_synthesis(
     generator,     # a `Generator`, which learns
     x,             # images (N,3,64,64)
     codes,         # (N,style_dim), one an image
-    steps=220,     # of Adam
+    steps,         # of Adam
+    perceptual,    # weight of the perceptual term
     batch_size=16, # images a step
 ):
     "Let the generator draw each image from its one code."
-    judge = ASITLoss('faces', **DRAWING).train()
+    judge = ASITLoss('faces', lpips_lambda=perceptual, **DRAWING).train()
 
     def loss():
         "Of a random batch, with a little noise on the codes."
@@ -63,7 +66,7 @@ def fit_synthesis(
         with autocast('cpu', 'bf16'): image = generator.synthesize(noisy).image.float()
         return judge(image, x[picked])[0]
 
-    descend([p for name, p in generator.named_parameters() if not name.startswith('style.')], 2e-3, steps, loss)
+    descend([p for name, p in generator.named_parameters() if not name.startswith('style.')], 2e-3, steps, loss, clip=1.)
 
 
 def principal(
@@ -121,6 +124,7 @@ if __name__ == '__main__':
     x = load_faces('train').images()
     generator = Generator.from_pretrained('synth64')
     codes = mean_codes(ASIT.from_pretrained('synth64'), x)
-    fit_synthesis(generator, x, codes)
+    for steps, perceptual in STAGES: fit_synthesis(generator, x, codes, steps, perceptual)
     fit_mapping(generator, codes)
+    generator.set_latent_avg()
     generator.save_pretrained(sys.argv[1], dtype=torch.float16)
