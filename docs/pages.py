@@ -151,16 +151,19 @@ def main(folder):
     "Write the site's source into `folder`."
     folder = Path(folder)
     out = folder/'pages'
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     shutil.copytree(ROOT/'outputs'/'figures', out/'figures')
     for name in ('extra.css', 'iframe-worker.js'): shutil.copy(ROOT/'docs'/name, out/name)
     for source, page in COPIES.items():
         if (ROOT/source).exists(): (out/page).write_text(mend_links((ROOT/source).read_text(encoding='utf-8')), encoding='utf-8')
+    for picture in (ROOT/'data'/'weights'/'synth64').glob('*.png'): shutil.copy(picture, out/picture.name)
     nav = [('', 'ifer', 'index.md')]
     for path in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')):
         title = convert(path, out)
         nav.append((section(path.stem), f"{path.stem.split('_')[0]} · {title}", f'{path.stem}.md'))
+    nav.append(('Project', 'A page to start from', '_template.md'))
+    convert(ROOT/'nbs'/'_template.ipynb', out)
     sys.path.insert(0, str(ROOT))
     for path in sorted((ROOT/'ifer').glob('[a-z]*.py')):
         module = importlib.import_module(f'ifer.{path.stem}')
