@@ -17,9 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .core import ImageError, ModelError, asset, check_images, get_device
 
-# %% ../nbs/02_images.ipynb #1e6423e1
+# %% ../nbs/02_images.ipynb #d50b826e
 RASTER = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF', 'PPM')  # Pillow's decoders that may be used; no other is ever started
-MAX_PIXELS = 2**26                                             # more than any camera's picture of 50 megapixels
+MAX_PIXELS = 2**26                                             # 67 million: the picture of a camera of 50 million passes
 MIN_SIDE = 16                                                  # px
 
 # %% ../nbs/02_images.ipynb #8ebcb18a
@@ -147,11 +147,11 @@ def _tensor_images(x, size):
         raise ModelError(f'images: {x.shape[2]}x{x.shape[3]} px; at least {MIN_SIDE}x{MIN_SIDE} are needed')
     return _square_tensor(x, size)
 
-# %% ../nbs/02_images.ipynb #9bd7ec69
+# %% ../nbs/02_images.ipynb #11cb6276
 def _listed(x, size, max_pixels):
     "A list of pictures, or of tensors -> float (B,3,size,size)."
     if all(isinstance(i, torch.Tensor) for i in x): return torch.cat([_tensor_images(i, size) for i in x])
-    def name(i): return f'number {i} of {len(x)}, {_name_of(x[i])},'
+    def name(i): return f'number {i + 1} of {len(x)}, {_name_of(x[i])},'
     images = [load_image(x[i], name=name(i), max_pixels=max_pixels) for i in range(len(x))]
     return to_float(torch.stack([to_pixels(square(image, size)) for image in images]))
 
