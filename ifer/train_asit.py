@@ -6,11 +6,12 @@
 __all__ = ['TrainASIT', 'pictured', 'CentralizedRAdam', 'make_optimizer', 'is_matrix', 'asit_groups', 'recentre', 'new_asit',
            'initial_asit', 'make_loss', 'ASITTraining', 'train_asit']
 
-# %% ../nbs/31_train_asit.ipynb #e9984664
+# %% ../nbs/31_train_asit.ipynb #d5567108
 import copy
 from dataclasses import dataclass
 
 import torch
+from fastcore.basics import patch
 from timm.layers import DropPath
 from timm.optim import Lookahead, Muon
 
@@ -28,7 +29,7 @@ from .metrics import psnr, ssim
 from .transforms import TASKS, DataConfig, PairTransform
 from .training import FaceRunOptions, Training, batch_means, cosine_factor, fit, update_average
 
-# %% ../nbs/31_train_asit.ipynb #34d8fbbb
+# %% ../nbs/31_train_asit.ipynb #bf23af4d
 @dataclass
 class TrainASIT(FaceRunOptions):
     "Options of ASIT's training."
@@ -70,21 +71,25 @@ class TrainASIT(FaceRunOptions):
     jitter: bool = opt(False, 'perceptual term and readings look at pairs moved, recoloured, noised and blurred alike', group='Loss')
     reading_share: float = opt(1., 'share of a batch that perceptual term and readings look at in training', low=.001, high=1, group='Loss')
 
-    def check(self):
-        super().check()
-        source_of(self.dataset_type)
-        self.pair_transform()
-
-    def pair_transform(
-        self,
-        ds=None,     # the data set
-        train=True,  # mirrored at random, or as it is
-    ) -> PairTransform:
-        "What makes source and target of a picture, or of a pair."
-        if self.task == 'encode' and ds is not None and not hasattr(ds, 'sources'): return RandomFlip() if train else None
-        return pair_transforms(self.task, train, self.resize_factors, self.label_nc)
+# %% ../nbs/31_train_asit.ipynb #1ab21ef0
+@patch
+def check(self: TrainASIT):
+    "Refuse a data set or a task that is not known."
+    source_of(self.dataset_type)
+    self.pair_transform()
 
 
+@patch
+def pair_transform(
+    self: TrainASIT,
+    ds=None,     # the data set
+    train=True,  # mirrored at random, or as it is
+) -> PairTransform:
+    "What makes source and target of a picture, or of a pair."
+    if self.task == 'encode' and ds is not None and not hasattr(ds, 'sources'): return RandomFlip() if train else None
+    return pair_transforms(self.task, train, self.resize_factors, self.label_nc)
+
+# %% ../nbs/31_train_asit.ipynb #8c94a306
 def pictured(
     sources,  # what the encoder gets (B,C,H,W)
 ):
@@ -190,7 +195,7 @@ def make_loss(
     moco = IdentityLoss(MoCoEmbedder.from_pretrained(auxiliary('moco', o.moco_weights))) if o.moco_lambda else None
     return ASITLoss(o.perceptual, identity, moco, o.jitter, o.reading_share, **term_weights(o))
 
-# %% ../nbs/31_train_asit.ipynb #f2d18bc6
+# %% ../nbs/31_train_asit.ipynb #6677a525
 class ASITTraining(Training):
     "The encoder's training."
     main = ('asit', 'discriminator')
@@ -223,63 +228,79 @@ class ASITTraining(Training):
         self.discriminator = self.add_network('discriminator', InversionDiscriminator(DiscriminatorConfig(**size)))
         self.add_optimizer('discriminator', make_optimizer(o.optim_name, [p for p in self.discriminator.parameters() if p.requires_grad], o.learning_rate))
 
-    def lr_factor(self, i):
-        o = self.options
-        return cosine_factor(i, o.max_steps, o.warmup_steps) if o.cosine else cosine_factor(i, float('inf'), o.warmup_steps)
-
-    def batches(self, start):
-        return self.loader(start, self.options.pair_transform(self.train_set, True))
-
-    def step(self, batch, i):
-        x, scored = batch.images, {}  # what the inversion should be; the encoder sees `batch.sources`
-        if self.options.train_decoder: self.asit.train_decoder(i % self.options.decoder_interval == 0)
-        with self.accelerator.autocast(): out = self.asit(batch.sources, features=bool(self.options.distribute_lambda), noise=self.options.noise)
-        if self.options.adv_lambda: scored = self.discriminate(out.image, x)
-        with self.accelerator.autocast():
-            total, terms = self.loss(out.image.float(), x, codes=out.codes, latent_avg=self.asit.latent_avg,
-                                     source=pictured(batch.sources), discriminator=self.networks.get('discriminator'), features=out.features, prior=self.prior(len(x)))
-        self.update(total, 'asit', clip=self.options.clip)
-        if self.options.ema: update_average(self.average, self.asit, min(self.options.ema, (1 + i) / (10 + i)))
-        return dict(loss=total.detach()) | terms | scored
-
-    def discriminate(self, image, x):
-        "The discriminator's step and the move of its momentum copy."
-        with self.accelerator.autocast(): loss = inversion_d_loss(self.discriminator, image.float(), x)
-        self.update(loss, 'discriminator')
-        self.discriminator.update_momentum()
-        return dict(d_loss=loss.detach())
-
-    @torch.no_grad()
-    def prior(self, n):
-        "Feature maps of `n` random z, for the alignment."
-        if not self.options.distribute_lambda: return None
-        g = self.asit.decoder
-        return g.synthesize(g.map(torch.randn(n, g.config.style_dim, device=self.device)), noise='random').features
-
-    def validate(self):
-        self.loss.eval()
-        means = batch_means(self.terms, self.val_batches(self.options.pair_transform(self.val_set, False)))
-        self.loss.train()
-        return means
-
-    def terms(self, batch):
-        "Loss, terms and metrics on a batch; the terms that only train are left out."
-        x = batch.images
-        with self.accelerator.autocast():
-            made = self.average.invert(batch.sources, batch_size=len(x))
-            total, terms = self.loss(made.image.float(), x, codes=made.codes, latent_avg=self.average.latent_avg)
-        measured = {name: metric(made.image, x).mean() for name, metric in self.metrics.items()}
-        return dict(loss=total) | terms | measured
-
-    def picture(self):
-        o, few = self.options, self.val_set.select(slice(0, 14))
-        batch = next(iter(batches(few, len(few), o.pair_transform(few, False), device=self.device)))
-        with self.accelerator.autocast(): again = self.average.invert(batch.sources).image.float()
-        rows = [batch.images, again]
-        if o.task != 'encode' and pictured(batch.sources) is not None: rows = [batch.sources, *rows]
-        return image_grid(torch.cat(rows).clamp(-1, 1).cpu(), nrow=len(few))
+# %% ../nbs/31_train_asit.ipynb #587084f5
+@patch
+def lr_factor(self: ASITTraining, i):
+    o = self.options
+    return cosine_factor(i, o.max_steps, o.warmup_steps) if o.cosine else cosine_factor(i, float('inf'), o.warmup_steps)
 
 
+@patch
+def batches(self: ASITTraining, start):
+    return self.loader(start, self.options.pair_transform(self.train_set, True))
+
+
+@patch
+def step(self: ASITTraining, batch, i):
+    x, scored = batch.images, {}  # what the inversion should be; the encoder sees `batch.sources`
+    if self.options.train_decoder: self.asit.train_decoder(i % self.options.decoder_interval == 0)
+    with self.accelerator.autocast(): out = self.asit(batch.sources, features=bool(self.options.distribute_lambda), noise=self.options.noise)
+    if self.options.adv_lambda: scored = self.discriminate(out.image, x)
+    with self.accelerator.autocast():
+        total, terms = self.loss(out.image.float(), x, codes=out.codes, latent_avg=self.asit.latent_avg,
+                                 source=pictured(batch.sources), discriminator=self.networks.get('discriminator'), features=out.features, prior=self.prior(len(x)))
+    self.update(total, 'asit', clip=self.options.clip)
+    if self.options.ema: update_average(self.average, self.asit, min(self.options.ema, (1 + i) / (10 + i)))
+    return dict(loss=total.detach()) | terms | scored
+
+# %% ../nbs/31_train_asit.ipynb #162966e9
+@patch
+def discriminate(self: ASITTraining, image, x):
+    "The discriminator's step and the move of its momentum copy."
+    with self.accelerator.autocast(): loss = inversion_d_loss(self.discriminator, image.float(), x)
+    self.update(loss, 'discriminator')
+    self.discriminator.update_momentum()
+    return dict(d_loss=loss.detach())
+
+
+@patch
+@torch.no_grad()
+def prior(self: ASITTraining, n):
+    "Feature maps of `n` random z, for the alignment."
+    if not self.options.distribute_lambda: return None
+    g = self.asit.decoder
+    return g.synthesize(g.map(torch.randn(n, g.config.style_dim, device=self.device)), noise='random').features
+
+# %% ../nbs/31_train_asit.ipynb #c052baab
+@patch
+def validate(self: ASITTraining):
+    self.loss.eval()
+    means = batch_means(self.terms, self.val_batches(self.options.pair_transform(self.val_set, False)))
+    self.loss.train()
+    return means
+
+
+@patch
+def terms(self: ASITTraining, batch):
+    "Loss, terms and metrics on a batch; the terms that only train are left out."
+    x = batch.images
+    with self.accelerator.autocast():
+        made = self.average.invert(batch.sources, batch_size=len(x))
+        total, terms = self.loss(made.image.float(), x, codes=made.codes, latent_avg=self.average.latent_avg)
+    measured = {name: metric(made.image, x).mean() for name, metric in self.metrics.items()}
+    return dict(loss=total) | terms | measured
+
+
+@patch
+def picture(self: ASITTraining):
+    o, few = self.options, self.val_set.select(slice(0, 14))
+    batch = next(iter(batches(few, len(few), o.pair_transform(few, False), device=self.device)))
+    with self.accelerator.autocast(): again = self.average.invert(batch.sources).image.float()
+    rows = [batch.images, again]
+    if o.task != 'encode' and pictured(batch.sources) is not None: rows = [batch.sources, *rows]
+    return image_grid(torch.cat(rows).clamp(-1, 1).cpu(), nrow=len(few))
+
+# %% ../nbs/31_train_asit.ipynb #9f9166d4
 def train_asit(
     options,       # `TrainASIT`
     callbacks=(),  # a list of `Callback` beside the default ones

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['TrainGenerator', 'mixed_codes', 'random_codes', 'energy_distance', 'map_term', 'GeneratorTraining', 'train_generator']
 
-# %% ../nbs/30_train_generator.ipynb #fb2a62bc
+# %% ../nbs/30_train_generator.ipynb #6dec3535
 from dataclasses import dataclass
 
 import torch
+from fastcore.basics import patch
 
 from .asit import ASIT
 from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, opt, run_main
@@ -53,7 +54,7 @@ def mixed_codes(
     constant = constant.to(structure.dtype).expand(len(codes) - most, -1, -1, -1)
     return torch.cat([codes[:last], single]), torch.cat([structure[:most], constant])
 
-# %% ../nbs/30_train_generator.ipynb #ac844486
+# %% ../nbs/30_train_generator.ipynb #b0c6a4db
 def random_codes(
     generator,  # a `Generator`
     n,          # images
@@ -79,7 +80,7 @@ def energy_distance(
 @term('map_lambda', 'map', training_only=True)
 def map_term(mapped, codes): "Distance of mapped z from the mean codes of a batch: for the mapping network alone."; return energy_distance(mapped, codes.detach().float().mean(1))
 
-# %% ../nbs/30_train_generator.ipynb #104e2a68
+# %% ../nbs/30_train_generator.ipynb #8af7ef5f
 class GeneratorTraining(Training):
     "Autoencoding, then autoencoding and an adversarial game."
     main = ('generator', 'asit')
@@ -104,72 +105,88 @@ class GeneratorTraining(Training):
         for name, network in (('generator', self.generator), ('discriminator', self.discriminator)):
             self.add_optimizer(name, torch.optim.Adam(network.parameters(), o.learning_rate, betas=(.5, .99)))
 
-    def batches(self, start):
-        return self.loader(start, RandomFlip())
-
-    def step(self, batch, i):
-        x, game = batch.images, i >= self.options.warm_start
-        given, scores = self.reconstruct(x), {}
-        if game:
-            fake = self.fakes(len(x))
-            scores = self.discriminate(x, fake.detach(), i)
-            with frozen(self.discriminator), self.accelerator.autocast(): given['fake'] = self.discriminator(fake).float()
-        with self.accelerator.autocast(): loss, terms = self.loss(leave_out=() if game else ('g_loss',), **given)
-        self.update(loss, 'encoder', 'generator')
-        update_average(self.average, self.generator, self.options.ema)
-        return dict(loss=loss.detach()) | terms | scores
-
-    def reconstruct(self, x):
-        "What the terms read, of images `x`."
-        with self.accelerator.autocast():
-            encoding = self.asit.encode(x)
-            absolute = self.asit.absolute(encoding.codes)
-            codes, structure = mixed_codes(absolute, encoding.structure, self.generator.input.input)
-            image = self.asit.decode(codes, structure, 'random').image.float()
-        z = torch.randn(8 * len(x), self.generator.config.style_dim, device=self.device)
-        looks = Looks(image, x, self.perceptual)
-        return dict(image=image, target=x, looks=looks, codes=absolute, structure=encoding.structure, mapped=self.generator.map(z))
-
-    def fakes(self, n):
-        "Images of `n` random z."
-        with self.accelerator.autocast():
-            return self.generator.synthesize(random_codes(self.generator, n, self.options.mixing), noise='random').image.float()
-
-    def discriminate(self, real, fake, i):
-        "The discriminator's step."
-        with self.accelerator.autocast(): d_real, d_fake = self.discriminator(real), self.discriminator(fake)
-        loss = terms = nonsaturating_d_loss(d_real.float(), d_fake.float())
-        if i % self.options.r1_interval == 0:
-            images = real[:max(4, len(real) // 2)].clone().requires_grad_()
-            loss = loss + self.options.r1_gamma / 2 * self.options.r1_interval * r1_penalty(self.discriminator(images), images)
-        self.update(loss, 'discriminator')
-        return dict(d_loss=terms)
-
-    def validate(self):
-        self.average.set_latent_avg(10_000)
-        self.loss.eval()
-        means = batch_means(self.reconstruct_val, self.val_batches())
-        self.loss.train()
-        return means
-
-    def reconstruct_val(self, batch):
-        "Loss and terms of a batch, with structure code and constant noise."
-        x = batch.images
-        with self.accelerator.autocast():
-            made = self.asit.invert(x)
-            total, terms = self.loss(image=made.image.float(), target=x, looks=Looks(made.image.float(), x, self.perceptual), codes=made.codes,
-                                     structure=made.structure)
-        return dict(loss=total) | terms
-
-    def picture(self):
-        x = self.val_set.images(slice(0, 8), self.device)
-        z = torch.randn(16, self.average.config.style_dim, generator=torch.Generator().manual_seed(0)).to(self.device)
-        with self.accelerator.autocast():
-            again = self.asit.invert(x).image.float()
-            samples = self.average.synthesize(self.average.map(z), noise='const').image.float()
-        return image_grid(torch.cat([x, again, samples]).clamp(-1, 1).cpu(), nrow=8)
+# %% ../nbs/30_train_generator.ipynb #22ebebf6
+@patch
+def batches(self: GeneratorTraining, start):
+    return self.loader(start, RandomFlip())
 
 
+@patch
+def step(self: GeneratorTraining, batch, i):
+    x, game = batch.images, i >= self.options.warm_start
+    given, scores = self.reconstruct(x), {}
+    if game:
+        fake = self.fakes(len(x))
+        scores = self.discriminate(x, fake.detach(), i)
+        with frozen(self.discriminator), self.accelerator.autocast(): given['fake'] = self.discriminator(fake).float()
+    with self.accelerator.autocast(): loss, terms = self.loss(leave_out=() if game else ('g_loss',), **given)
+    self.update(loss, 'encoder', 'generator')
+    update_average(self.average, self.generator, self.options.ema)
+    return dict(loss=loss.detach()) | terms | scores
+
+# %% ../nbs/30_train_generator.ipynb #0af5ad60
+@patch
+def reconstruct(self: GeneratorTraining, x):
+    "What the terms read, of images `x`."
+    with self.accelerator.autocast():
+        encoding = self.asit.encode(x)
+        absolute = self.asit.absolute(encoding.codes)
+        codes, structure = mixed_codes(absolute, encoding.structure, self.generator.input.input)
+        image = self.asit.decode(codes, structure, 'random').image.float()
+    z = torch.randn(8 * len(x), self.generator.config.style_dim, device=self.device)
+    looks = Looks(image, x, self.perceptual)
+    return dict(image=image, target=x, looks=looks, codes=absolute, structure=encoding.structure, mapped=self.generator.map(z))
+
+
+@patch
+def fakes(self: GeneratorTraining, n):
+    "Images of `n` random z."
+    with self.accelerator.autocast():
+        return self.generator.synthesize(random_codes(self.generator, n, self.options.mixing), noise='random').image.float()
+
+
+@patch
+def discriminate(self: GeneratorTraining, real, fake, i):
+    "The discriminator's step."
+    with self.accelerator.autocast(): d_real, d_fake = self.discriminator(real), self.discriminator(fake)
+    loss = terms = nonsaturating_d_loss(d_real.float(), d_fake.float())
+    if i % self.options.r1_interval == 0:
+        images = real[:max(4, len(real) // 2)].clone().requires_grad_()
+        loss = loss + self.options.r1_gamma / 2 * self.options.r1_interval * r1_penalty(self.discriminator(images), images)
+    self.update(loss, 'discriminator')
+    return dict(d_loss=terms.detach())
+
+# %% ../nbs/30_train_generator.ipynb #739f91e7
+@patch
+def validate(self: GeneratorTraining):
+    self.average.set_latent_avg(10_000)
+    self.loss.eval()
+    means = batch_means(self.reconstruct_val, self.val_batches())
+    self.loss.train()
+    return means
+
+
+@patch
+def reconstruct_val(self: GeneratorTraining, batch):
+    "Loss and terms of a batch, with structure code and constant noise."
+    x = batch.images
+    with self.accelerator.autocast():
+        made = self.asit.invert(x)
+        total, terms = self.loss(image=made.image.float(), target=x, looks=Looks(made.image.float(), x, self.perceptual), codes=made.codes,
+                                 structure=made.structure)
+    return dict(loss=total) | terms
+
+
+@patch
+def picture(self: GeneratorTraining):
+    x = self.val_set.images(slice(0, 8), self.device)
+    z = torch.randn(16, self.average.config.style_dim, generator=torch.Generator().manual_seed(0)).to(self.device)
+    with self.accelerator.autocast():
+        again = self.asit.invert(x).image.float()
+        samples = self.average.synthesize(self.average.map(z), noise='const').image.float()
+    return image_grid(torch.cat([x, again, samples]).clamp(-1, 1).cpu(), nrow=8)
+
+# %% ../nbs/30_train_generator.ipynb #8085a9ed
 def train_generator(
     options,       # `TrainGenerator`
     callbacks=(),  # a list of `Callback` beside the default ones
