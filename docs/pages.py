@@ -157,7 +157,7 @@ def main(folder):
     for name in ('extra.css', 'iframe-worker.js'): shutil.copy(ROOT/'docs'/name, out/name)
     for source, page in COPIES.items():
         if (ROOT/source).exists(): (out/page).write_text(mend_links((ROOT/source).read_text(encoding='utf-8')), encoding='utf-8')
-    for picture in (ROOT/'data'/'weights'/'synth64').glob('*.png'): shutil.copy(picture, out/picture.name)
+    for picture in (ROOT/'data'/'weights'/'synth64').glob('*.[jp][pn]g'): shutil.copy(picture, out/picture.name)
     nav = [('', 'ifer', 'index.md')]
     for path in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')):
         title = convert(path, out)
