@@ -15,7 +15,7 @@ from torch import nn
 
 from .config import ASITConfig
 from .core import CheckpointError, ModelError, OptionError
-from .encoder import DEAD, Encoder, Encoding, encoder_config, former_names, original_key
+from .encoder import DEAD, Encoder, Encoding, encoder_config, original_key
 from .layers import evaluating
 from .network import Found, Network
 from .stylegan2 import Generator, Synthesis, generator_config, stored_mean
@@ -39,7 +39,7 @@ class Reconstruction(NamedTuple):
 # %% ../nbs/12_asit.ipynb #4d03f899
 class ASIT(Network):
     "Encoder and generator: a face to codes and structure code, and back (2211.13564)."
-    kind, Config, renamed = 'asit', ASITConfig, former_names()
+    kind, Config = 'asit', ASITConfig
 
     def __init__(
         self,

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIDDLE', 'FINE', 'DEAD', 'PositionEmbedding', 'Backbone', 'code_groups', 'Pyramid', 'WindowBlock', 'StyleHead',
-           'StyleHeads', 'StructureHead', 'FeatureBranch', 'Encoding', 'Encoder', 'original_key', 'encoder_config',
-           'former_names']
+           'StyleHeads', 'StructureHead', 'FeatureBranch', 'Encoding', 'Encoder', 'original_key', 'encoder_config']
 
 # %% ../nbs/11_encoder.ipynb #cfc54e4c
 import math
@@ -404,13 +403,3 @@ def encoder_config(
                  num_heads=tuple(heads for _, heads in tables), mlp_ratio=mlp[0] / patch[0],
                  layer_scale=1e-5 if f'{prefix}levels.0.blocks.0.gamma1' in tensors else None, feature_branch=f'{prefix}convs.0.weight' in tensors)
     return EncoderConfig(**found | changes)
-
-# %% ../nbs/11_encoder.ipynb #dbd028e0
-_FORMER = (('positions.', 'backbone.positions.'), ('latlayer', 'pyramid.laterals.'), ('last_block.', 'structure.conv.'), ('convs.', 'features.'))
-
-
-def former_names(
-    model='encoder.',  # what the encoder was called
-) -> tuple:
-    "Pairs of prefixes: what the parts of a model's encoder were called in files of ours, and are called today."
-    return *((model + old, f'encoder.{new}') for old, new in _FORMER), (model, 'encoder.')

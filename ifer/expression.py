@@ -17,7 +17,7 @@ from torch import nn
 from .asit import training_options
 from .config import CLASSES, IFERConfig
 from .core import CheckpointError, ModelError, OptionError
-from .encoder import DEAD, Encoder, encoder_config, former_names, original_key as encoder_key
+from .encoder import DEAD, Encoder, encoder_config, original_key as encoder_key
 from .layers import ModulatedConv2d, evaluating
 from .network import Found, Network, shapes_of
 from .transforms import DataConfig
@@ -53,7 +53,6 @@ class Prediction(NamedTuple):
 class IFER(Network):
     "Expression recogniser: encoder, feature modulation, linear head (2211.13564)."
     kind, Config = 'ifer', IFERConfig
-    renamed = (*former_names('feature_model.'), ('conv.', 'modulation.conv.'), ('style_conv.', 'modulation.style_conv.'))
 
     def __init__(
         self,
