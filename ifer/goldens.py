@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TOLERANCE', 'PARTS', 'FAST', 'weights', 'normal', 'uniform', 'Row', 'compare', 'Golden', 'batch_mixing',
-           'check_goldens', 'table', 'main']
+           'check_goldens', 'golden_table', 'main']
 
 # %% ../nbs/53_goldens.ipynb #5cf4103d
 import argparse
@@ -27,7 +27,7 @@ from .core import DataError, IferError, OptionError, asset, closest, get_device,
 from .detection import MTCNN
 from .discriminator import InversionDiscriminator
 from .encoder import Encoder, original_key
-from .losses import IdentityLoss, PerceptualLoss, bicubic_downsample, lsgan_d_loss, lsgan_g_loss, w_norm_loss
+from .losses import _LPIPSFeatures, IdentityLoss, PerceptualLoss, bicubic_downsample, lsgan_d_loss, lsgan_g_loss, w_norm_loss
 from .stylegan2 import mix_styles
 
 # %% ../nbs/53_goldens.ipynb #0dcc0e90
@@ -290,7 +290,6 @@ def _lpips(device, rows):
 
 def _lpips_network():
     "LPIPS without weights."
-    from ifer.losses import _LPIPSFeatures
     return _LPIPSFeatures('lpips-alex', pretrained=False)
 
 # %% ../nbs/53_goldens.ipynb #809b0b25
@@ -373,7 +372,7 @@ def check_goldens(
     return rows
 
 
-def table(
+def golden_table(
     rows,  # of `check_goldens`
 ) -> str:
     "The rows as a table, and whether all goldens are met."
@@ -396,7 +395,7 @@ def main(
     except IferError as e:
         print(f'error: {e}', file=sys.stderr)
         raise SystemExit(2) from None
-    print(table(rows))
+    print(golden_table(rows))
     if not all(r.right for r in rows): raise SystemExit(1)
 
 # %% ../nbs/53_goldens.ipynb #fde03a19
