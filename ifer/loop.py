@@ -307,7 +307,7 @@ def summary(self: Loop) -> dict:
     t = self.training
     return Summary(step=self.step, metrics=self.metrics, best=self.best, chosen_by=f"{t.metric} on {getattr(t.val_set, 'origin', '') or t.val_set.split}" if t.val_set else t.metric,
                    seconds=round(self.seconds, 1), peak_memory_mb=round(peak_memory_mb(t.device)), data=t.data_info(),
-                   folder=str(self.exp_dir), options=self.options.to_dict(), precision=t.accelerator.mixed_precision,
+                   folder=str(self.exp_dir), options=self.options.to_dict(), precision=t.accelerator.mixed_precision.replace('no', 'fp32'),
                    **run_info(t.device))
 
 # %% ../nbs/21b_loop.ipynb #b379d495

@@ -39,7 +39,7 @@ _all_ = ['Callback', 'FaceRunOptions', 'FitLine', 'Loop', 'Training', 'batch_mea
 def _diverges(loop, what):
     "The error for a training whose numbers are no longer finite."
     return TrainingError(f"the training diverges: at step {loop.step}, {what} is not finite; lower learning_rate, or use precision fp32; "
-                         f"the last checkpoint in {loop.exp_dir} is good")
+                         f"checkpoints in {loop.exp_dir} are as they were")
 
 
 class StopOnNaN(Callback):
