@@ -35,7 +35,6 @@ class Network(nn.Module):
     "Base of the networks: each is built from its options, and loads and saves itself."
     kind = ''      # name of its files, as in asit.safetensors; '' for what is only a part of others
     Config = None  # class of its options; None when it has none
-    renamed = ()   # pairs of prefixes: a tensor's name in files of earlier versions, and today
     optional = {}  # buffers that a file has or not -> function of the options that gives the shape
     info = {}      # what its file said
 
@@ -260,7 +259,7 @@ def _ours(path, verify):
     if classes != named:
         raise CheckpointError(f"{path}: its JSON contradicts itself about the order of the classes: {some(classes, 20)} and {some(named, 20)}")
     step = about.get('step')
-    return Found(config, {_today(k, cls.renamed): v for k, v in tensors.items()}, info=about, step=step if isinstance(step, int) else None, cls=cls,
+    return Found(config, tensors, info=about, step=step if isinstance(step, int) else None, cls=cls,
                  whole=verify)
 
 
@@ -283,13 +282,6 @@ def _compare_digests(path, about):
         raise CheckpointError(f'{path.stem}.json in {path.parent}: is damaged, or was changed after it was saved; {hint}')
     if said.get('tensors') != fingerprint(path):
         raise CheckpointError(f'{path}: is damaged, or not the file that its {path.stem}.json was saved with; {hint}')
-
-
-def _today(name, renamed):
-    "The present name of a tensor."
-    for before, now in renamed:
-        if name.startswith(before): return now + name.removeprefix(before)
-    return name
 
 # %% ../nbs/07_network.ipynb #f27cf7e6
 def open_weights(
