@@ -21,7 +21,7 @@ from PIL import Image
 from .action_units import AUS, FACIAL_ACTIONS, Difficulty, Expression, prototype, sample_expression
 from .config import CLASSES, Options, opt, run_main
 from .core import OptionError, atomic_path, make_rng, plain, progress
-from .mesh import CURTAIN, FaceModel, Part, curtain_points, glasses_points, glasses_quads, grid_quads
+from .mesh import CURTAIN, FaceModel, Part, curtain_points, glasses_points, glasses_quads, grid_quads, require_extra
 from .paint import HeadMap, Painter, smoothstep
 from .people import Person, sample_person
 from .render import Light, Renderer, View, background, ffhq_frame, rotation, sample_light, sample_view
@@ -319,6 +319,7 @@ def render_faces(
     options = dict(identities=f'{identities[0]}:{identities[-1] + 1}', per_identity=per_identity, start=start,
                    size=size, shards=shards, quality=quality)
     command = ' '.join(['python -m ifer.synth', *(f'--{name} {value}' for name, value in options.items())])
+    require_extra()
     metadata = dict(name='ifer_faces', version='1.0', licence='CC0-1.0', command=command, difficulty=repr(difficulty),
                     classes=','.join(CLASSES), **{p: version(p) for p in ('anny', 'vtk', 'numpy')})
     jobs = [(identity, [int(s) for s in part], quality) for part in seeds for identity in identities]

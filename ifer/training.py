@@ -283,8 +283,9 @@ class Interrupts(Callback):
         if self.got is None: return
         self.restore()
         if is_main(): save_checkpoint(loop)
-        print(f'stopped at step {loop.step}; the same command goes on from there')
-        if self.got == signal.SIGINT: raise KeyboardInterrupt
+        line = f'stopped at step {loop.step}; the same command goes on from there'
+        if self.got == signal.SIGINT: raise KeyboardInterrupt(line)
+        print(line)
         raise SystemExit(128 + self.got)
 
     def restore(self):
