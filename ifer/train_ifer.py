@@ -54,6 +54,8 @@ class TrainIFER(FaceRunOptions):
     def check(self):
         super().check()
         source_of(self.dataset)
+        if (self.mixup or self.cutmix) and self.batch_size % 2:
+            raise OptionError(f"option 'batch_size': mixup and cutmix mix pairs, so it must be even, got {self.batch_size}")
         try: self.transforms(64)(torch.zeros(3, 64, 64, dtype=torch.uint8), make_rng(0))
         except Exception as e:  # timm refuses with whatever its parser happens to raise
             raise OptionError(f"option 'aa': '{self.aa}' is no policy of timm ({e}); an example is rand-m9-mstd0.5-inc1") from None
