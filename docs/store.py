@@ -39,6 +39,7 @@ def tidy(outputs):
         output.get('metadata', {}).clear()
         data = output.get('data', {})
         if {'image/jpeg', 'image/png'} <= set(data): del data['image/png' if len(data['image/png']) > 100_000 else 'image/jpeg']
+        if 'text/markdown' in data: data.pop('text/plain', None)  # the same once more, and with the folders of one machine
         if 'execution_count' in output: output.execution_count = None
         if 'text' in output: output.text = output.text.rsplit('\r', 1)[-1]
     return [o for o in kept if o.get('text', 'x').strip()]
