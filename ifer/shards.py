@@ -10,6 +10,7 @@ import glob
 import json
 import os
 import re
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -182,8 +183,8 @@ def _prepare(self:ShardSet):
 
 
 @patch
-def _open_file(self:ShardSet, process, file):
-    "An open file and the name of its column of pictures."
+def _open_file(self:ShardSet, process, thread, file):
+    "An open file and the name of its column of pictures: one a thread, since two may not read from the same one."
     table = _open_parquet(self.files[file])
     return table, _columns(table.schema_arrow, self.files[file])[0]
 
@@ -191,7 +192,7 @@ def _open_file(self:ShardSet, process, file):
 @patch
 def _read_group(self:ShardSet, process, file, group):
     "The pictures of a row group."
-    table, image = self._open(process, file)
+    table, image = self._open(process, threading.get_ident(), file)
     try: return table.read_row_group(group, columns=[image])[image].combine_chunks()
     except (pa.ArrowException, OSError) as e: raise DataError(f"'{self.files[file]}' is damaged: {str(e).splitlines()[0]}") from None
 
