@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from .config import CLASSES
-from .core import get_device, progress, seed_all
+from .core import get_device, make_rng, progress, seed_all
+from .images import to_float, to_uint8
+from .transforms import Degrade
 
 # %% ../nbs/08_baseline.ipynb #c009
 class PlainCNN(nn.Module):
@@ -41,6 +43,11 @@ def _augment(x, pad=3):
     size, (i, j) = x.shape[2:], torch.randint(0, 2*pad + 1, (2,)).tolist()
     return nn.functional.pad(x, [pad]*4, mode='replicate')[:, :, i:i + size[0], j:j + size[1]]
 
+# %% ../nbs/08_baseline.ipynb #5bac9300
+def _degrade(x, p, rng):
+    "What `Degrade` makes of images in [-1,1]."
+    return to_float(torch.stack([Degrade(p)(image, rng) for image in to_uint8(x.cpu())]), x.device)
+
 # %% ../nbs/08_baseline.ipynb #c015
 def train_plain_cnn(
     images,           # (N, 3, H, W) in [-1, 1]
@@ -48,6 +55,7 @@ def train_plain_cnn(
     epochs=15,        # passes over the images
     batch_size=64,    # images a step
     lr=3e-3,          # peak of the one-cycle schedule
+    degrade=0.,       # probability that a picture is blurred, reduced, noised and compressed
     seed=0,           # of weights, order and augmentation
     device='auto',    # where to train
     verbose=True,     # show a progress bar
@@ -64,7 +72,8 @@ def train_plain_cnn(
     for step in progress(range(steps), desc='plain CNN', disable=not verbose):
         if step % each == 0: order = torch.randperm(len(images)).to(device)
         picked = order[step % each*batch_size:][:batch_size]
-        logits = model(_augment(images[picked]))
+        x = _degrade(images[picked], degrade, make_rng(seed, 'degrade', step)) if degrade else images[picked]
+        logits = model(_augment(x))
         loss = nn.functional.cross_entropy(logits, labels[picked], label_smoothing=.1)
         optimiser.zero_grad()
         loss.backward()

@@ -19,6 +19,7 @@ from .data import load_faces
 from .features import FaceFeatures, FaceReading, FeaturesConfig, jitter
 from .losses import WeightedLoss, term
 from .training import Training, cosine_factor, fit
+from .transforms import Degrade
 
 # %% ../nbs/29_train_features.ipynb #a24105d6
 @dataclass
@@ -30,6 +31,7 @@ class TrainFeatures(RunOptions):
     au_lambda: float = opt(1., 'weight of the action units: squared error over their variance', low=0, group='Loss')
     expression_lambda: float = opt(.5, 'weight of the expressions: cross-entropy', low=0, group='Loss')
     identity_lambda: float = opt(.3, 'weight of the identities: cross-entropy of scaled cosines', low=0, group='Loss')
+    degrade: float = opt(0., 'probability that a picture is blurred, reduced, noised and compressed', low=0, high=1, group='Data')
     augment: bool = opt(True, 'flip, move, tint and blur the training images', group='Data')
 
 # %% ../nbs/29_train_features.ipynb #dc9cd8bb
@@ -156,7 +158,7 @@ class FeatureTraining(Training):
         return cosine_factor(step, steps, warmup=min(100, steps // 10))
 
     def batches(self, start):
-        return self.loader(start)
+        return self.loader(start, Degrade(self.options.degrade) if self.options.degrade else None)
 
     def step(self, batch, i):
         x = jitter(batch.images)[0] if self.options.augment else batch.images

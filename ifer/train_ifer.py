@@ -50,6 +50,7 @@ class TrainIFER(FaceRunOptions):
     scale_min: float = opt(.08, 'smallest area of the random resized crop', low=.001, high=1, group='Augmentation')
     color_jitter: float = opt(.4, 'strength of the colour jitter (without RandAugment)', low=0, high=1, group='Augmentation')
     reprob: float = opt(.25, 'probability of random erasing', low=0, high=1, group='Augmentation')
+    degrade: float = opt(0., 'probability that a picture is blurred, reduced, noised and compressed', low=0, high=1, group='Augmentation')
 
     def check(self):
         super().check()
@@ -65,7 +66,8 @@ class TrainIFER(FaceRunOptions):
         size,  # side of the images, px
     ):
         "The augmentation."
-        return ifer_transforms(size=size, scale=(self.scale_min, 1.), aa=self.aa, color_jitter=self.color_jitter, reprob=self.reprob)
+        return ifer_transforms(size=size, scale=(self.scale_min, 1.), aa=self.aa, color_jitter=self.color_jitter,
+                               reprob=self.reprob, degrade=self.degrade)
 
 # %% ../nbs/32_train_ifer.ipynb #c4d8f55b
 NO_DECAY = ('*relative_position*', '*alpha*')  # besides norms and biases

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'RandomFlip', 'Seeded', 'PairTransform', 'Frontalize', 'SuperResolution', 'Sketch', 'Segmentation',
-           'read_labels', 'pair_transforms', 'ifer_transforms', 'DataConfig']
+           'read_labels', 'pair_transforms', 'Degrade', 'ifer_transforms', 'DataConfig']
 
 # %% ../nbs/03g_transforms.ipynb #0956f363
 import random
@@ -168,6 +168,48 @@ def _whole_numbers(name, text):
         raise OptionError(f"{name}: whole numbers from 1, such as '1,2,4', are needed, got {text!r}")
     return tuple(int(w) for w in words)
 
+# %% ../nbs/03g_transforms.ipynb #f11e8b04
+class Degrade:
+    "Blur, a smaller copy enlarged again, noise and JPEG, each to half of the images that it touches."
+    def __init__(self,
+        p=1.,  # probability that it touches an image at all
+    ): self.p = p
+
+    def __call__(self,
+        image,  # uint8 (3,H,W)
+        rng,    # NumPy generator
+    ) -> torch.Tensor:  # the same shape
+        "The image after what chance did to it."
+        if rng.random() >= self.p: return image
+        for spoil in (_blurred, _reduced, _noisy, _compressed):
+            if rng.random() < .5: image = spoil(image, rng)
+        return image
+
+# %% ../nbs/03g_transforms.ipynb #07446815
+def _blurred(image, rng):
+    "Gaussian blur, of .5 to 2 px on 64."
+    sigma = rng.uniform(.5, 2) * image.shape[-1] / 64
+    return F.gaussian_blur(image, 2 * int(np.ceil(3 * sigma)) + 1, sigma)
+
+
+def _reduced(image, rng):
+    "Reduced by 1.25 to 4, and enlarged again."
+    size = image.shape[-2:]
+    ways = F.InterpolationMode.BILINEAR, F.InterpolationMode.BICUBIC
+    factor, down, up = 1.25 * 3.2**rng.random(), *(ways[int(i)] for i in rng.integers(2, size=2))
+    return F.resize(F.resize(image, [max(1, round(n / factor)) for n in size], down), size, up)
+
+
+def _noisy(image, rng):
+    "Normal noise, of 2 to 20 grey levels."
+    grain = torch.from_numpy(rng.standard_normal(image.shape, np.float32)) * rng.uniform(2, 20)
+    return (image + grain).round().clamp(0, 255).to(torch.uint8)
+
+
+def _compressed(image, rng):
+    "JPEG, of quality 25 to 90."
+    return F.jpeg(image, int(rng.integers(25, 91)))
+
 # %% ../nbs/03g_transforms.ipynb #bd131a19
 def ifer_transforms(
     train=True,                  # training augmentation, or the centre crop of the test
@@ -178,6 +220,7 @@ def ifer_transforms(
     color_jitter=0.4,            # strength of the colour jitter; timm applies it only where aa is ''
     aa='rand-m9-mstd0.5-inc1',   # RandAugment's recipe, or '' for none
     reprob=0.25,                 # probability of random erasing
+    degrade=0.,                  # probability of `Degrade`, after all but the erasing
     crop_pct=0.875,              # test: side of the centre crop over side of the image
     interpolation='bicubic',     # test: 'bilinear' or 'bicubic'
 ):                               # augment(PIL picture or bytes (3,H,W), rng) -> uint8 (3,size,size)
@@ -187,15 +230,16 @@ def ifer_transforms(
     if not train: return Seeded(_Recognise(create_transform(**common, interpolation=interpolation, crop_pct=crop_pct)), whole=True)
     parts = create_transform(**common, scale=scale, ratio=ratio, hflip=hflip, color_jitter=color_jitter, auto_augment=aa or None,
                              interpolation='random')
-    return Seeded(_Recognise(_keep_a_bit(parts), reprob), whole=True)
+    return Seeded(_Recognise(_keep_a_bit(parts), reprob, degrade), whole=True)
 
 # %% ../nbs/03g_transforms.ipynb #99d552d4
 class _Recognise:
     "timm's transform, and the erasing that its prefetcher would do, of 2 to 33 % of the area."
-    def __init__(self, transform, reprob=0.): self.transform, self.reprob = transform, reprob
+    def __init__(self, transform, reprob=0., degrade=0.): self.transform, self.reprob, self.degrade = transform, reprob, Degrade(degrade)
 
     def __call__(self, picture):
         pixels = self.transform(to_pil(picture) if isinstance(picture, torch.Tensor) else picture)
+        if self.degrade.p: pixels = self.degrade(pixels, np.random.default_rng(random.getrandbits(64)))
         if random.random() < self.reprob:
             top, left, height, width, _ = RandomErasing.get_params(pixels, (.02, 1/3), (.3, 1/.3))
             pixels[:, top:top + height, left:left + width] = to_uint8(torch.randn(3, height, width))
