@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MS_SSIM_PX', 'Report', 'protocol_of', 'l2', 'luma', 'psnr', 'ssim', 'ms_ssim', 'reconstruction',
            'best_constant_image', 'nearest_training_image', 'baselines', 'NotFiniteError', 'calibration_error',
-           'recognition']
+           'recognition', 'published', 'differences']
 
 # %% ../nbs/21_metrics.ipynb #525f6c67
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .core import DataError, ModelError, check_tensor
+from .core import DataError, ModelError, OptionError, asset, check_tensor, closest, read_json
 
 # %% ../nbs/21_metrics.ipynb #f577b6ca
 def _short(value):
@@ -225,3 +225,24 @@ def recognition(
                    confusion=confusion_matrix(y, answer, labels=every))
     how = dict(n=len(y), classes=len(classes), largest_class=float(support.max()/len(y)), ece='15 bins')
     return Report(title, values, {**(protocol or {}), **how}, details)
+
+# %% ../nbs/21_metrics.ipynb #61c273ac
+def published(
+    task,    # 'inversion' or 'recognition'
+) -> list:   # of dicts: source, link, protocol (None: not stated), rows
+    "Tables of published results; nothing in them was run again."
+    there = sorted(path.stem for path in asset('peers').glob('*.json'))
+    if task not in there: raise OptionError(f"there are no published results of '{task}'" + closest(task, there))
+    return read_json(asset(f'peers/{task}.json'))
+
+
+def differences(
+    protocol,  # of our figures
+    other,     # of published figures; None: not stated
+) -> str:      # '' where nothing differs
+    "Why figures of two protocols cannot be compared."
+    told = [name for name, value in other.items() if value is not None]
+    unlike = [name for name in told if protocol.get(name) != other[name]]
+    unknown = [name for name in other if name not in told]
+    parts = [f'{word} {", ".join(names)}' for word, names in (('other', unlike), ('not stated:', unknown)) if names]
+    return '; '.join(parts)
