@@ -18,14 +18,20 @@ from .core import CheckpointError, ModelError, OptionError
 from .encoder import DEAD, Encoder, Encoding, encoder_config, original_key
 from .layers import evaluating
 from .network import Found, Network
+from .pictures import read_pictures
 from .stylegan2 import Generator, Synthesis, generator_config, stored_mean
 
 # %% ../nbs/12_asit.ipynb #a0d13b58
-class Inversion(NamedTuple):
-    "A face in the generator's terms."
+class _Inversion(NamedTuple):
+    "What an `Inversion` is unpacked into."
     image: torch.Tensor      # (B,3,size,size) what the generator draws, not clamped
     codes: torch.Tensor      # (B,n_styles,style_dim) absolute W+ codes: the mean latent is in them
     structure: torch.Tensor  # (B,C,4,4), or None when the learned constant was used
+
+
+class Inversion(_Inversion):
+    "Faces in the generator's terms: `image, codes, structure = inversion`."
+    pictures = None  # the `Pictures` that went in, with their names, what was done to them, and which were skipped; None when not known
 
 # %% ../nbs/12_asit.ipynb #5af733ca
 class Reconstruction(NamedTuple):
@@ -123,15 +129,21 @@ def forward(
 @patch
 def invert(
     self: ASIT,
-    x,               # a path, a PIL image, a list of these, or a tensor (B,3,size,size) in [-1,1]
+    x,               # what `read_pictures` takes: a path, a PIL image, an array, a tensor (B,3,size,size) in [-1,1], a list of these, a data set
     structure=True,  # use the structure code
     batch_size=8,    # images at a time
+    align='auto',    # cut the face out of a picture that is not framed as the networks were trained; False: take pictures as they are
+    face='largest',  # which of several faces: 'largest', 'surest', its number, or 'all'
+    on_bad='raise',  # a picture that cannot be used: 'raise' its error, or 'skip' it
 ) -> Inversion:
     "Images in the generator's terms; in evaluation mode, with the stored noise, without gradients."
     if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
-    images = self.encoder.prepare(x)
+    pictures = read_pictures(x, self.config.encoder.size, align, face, on_bad)
+    images = pictures.to_float(self.latent_avg.device)
     with evaluating(self): parts = [self._invert(batch, structure) for batch in images.split(batch_size)]
-    return Inversion(*(None if p[0] is None else torch.cat(p) for p in zip(*parts)))
+    found = Inversion(*(None if p[0] is None else torch.cat(p) for p in zip(*parts)))
+    found.pictures = pictures
+    return found
 
 
 @patch

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MIDDLE', 'FINE', 'DEAD', 'PositionEmbedding', 'Backbone', 'code_groups', 'Pyramid', 'WindowBlock', 'StyleHead',
-           'StyleHeads', 'StructureHead', 'FeatureBranch', 'Encoding', 'Encoder', 'original_key', 'encoder_config']
+           'Heads', 'StyleHeads', 'StructureHead', 'FeatureBranch', 'Encoding', 'Encoder', 'original_key',
+           'encoder_config']
 
 # %% ../nbs/11_encoder.ipynb #cfc54e4c
 import math
@@ -19,9 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 from .config import NUMERICS, EncoderConfig
 from .core import ModelError, OptionError, check_tensor, closest
-from .images import to_images
 from .layers import EqualLinear, cast_like
 from .network import numbers_in, shapes_of
+from .pictures import read_pictures
 
 # %% ../nbs/11_encoder.ipynb #5c180996
 def _sinusoids(
@@ -230,7 +231,16 @@ class StyleHead(nn.Module):
         return self.linear(x.flatten(1))
 
 # %% ../nbs/11_encoder.ipynb #afc22cb3
-class StyleHeads(nn.ModuleList):
+class Heads(nn.ModuleList):
+    "Modules in a row; a slice is a plain list of them."
+    def __getitem__(
+        self,
+        i,  # a number or a slice
+    ):
+        return nn.ModuleList(list(self)[i]) if isinstance(i, slice) else super().__getitem__(i)
+
+
+class StyleHeads(Heads):
     "A `StyleHead` for every code."
     def __init__(
         self,
@@ -276,7 +286,7 @@ class StructureHead(nn.Module):
         return self.conv(x)
 
 
-class FeatureBranch(nn.ModuleList):
+class FeatureBranch(Heads):
     "c1, c2 and c3 at one width, for the alignment loss."
     def __init__(
         self,
@@ -351,14 +361,13 @@ def structure_parameters(self: Encoder):
 @patch
 def prepare(
     self: Encoder,
-    x,              # a path, a PIL image, a list of these, or a tensor (B,in_chans,size,size) in [-1,1]
-) -> torch.Tensor:  # (B,in_chans,size,size) in [-1,1]
+    x,                 # what `read_pictures` takes: a path, a PIL image, an array, a tensor, a list of these, a data set
+    align='auto',      # cut the face out of a picture that is not framed as the networks were trained; False: take pictures as they are
+) -> torch.Tensor:     # (B,in_chans,size,size) in [-1,1]
     "Images as this encoder reads them."
     size, weight = self.config.size, self.structure.conv.weight
-    if isinstance(x, torch.Tensor) and tuple(x.shape[-2:]) != (size, size):
-        raise ModelError(f'images: expected {size}x{size} px, got shape {tuple(x.shape)}; use to_images(x, {size})')
-    if self.config.in_chans == 3 or not isinstance(x, torch.Tensor): x = to_images(x, size)
-    return x.to(weight.device)
+    if self.config.in_chans == 3 or not isinstance(x, torch.Tensor): return read_pictures(x, size, align).to_float(weight.device)
+    return check_tensor(x, 'images', 'B', self.config.in_chans, size, size).to(weight.device)
 
 # %% ../nbs/11_encoder.ipynb #8e9488d6
 _RENAMES = [(re.compile(pattern), name) for pattern, name in (

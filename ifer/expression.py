@@ -20,6 +20,7 @@ from .core import CheckpointError, ModelError, OptionError
 from .encoder import DEAD, Encoder, encoder_config, original_key
 from .layers import ModulatedConv2d, evaluating
 from .network import Found, Network, shapes_of
+from .pictures import read_pictures
 from .transforms import DataConfig
 
 # %% ../nbs/14_expression.ipynb #71f18c07
@@ -103,17 +104,20 @@ def from_asit(
 @patch
 def predict(
     self: IFER,
-    x,              # a path or PIL image, a list of these, or a tensor (B,3,size,size) in [-1,1]
-    batch_size=32,  # images at a time
-):                  # a `Prediction` for a path, a PIL image or a tensor (3,size,size), else a list of them
+    x,               # what `read_pictures` takes: a path, a PIL image, an array, a tensor (B,3,size,size) in [-1,1], a list of these, a data set
+    batch_size=32,   # images at a time
+    align='auto',    # cut the face out of a picture that is not framed as the networks were trained; False: take pictures as they are
+    face='largest',  # which of several faces: 'largest', 'surest', its number, or 'all'
+    on_bad='raise',  # a picture that cannot be used: 'raise' its error, or 'skip' it
+):                   # a `Prediction` for one picture, else a list of them
     "The expression in each image; in evaluation mode, without gradients."
     if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
     data = DataConfig.of(self)  # as its checkpoint says
-    images = data.normalise(self.encoder.prepare(x)) if isinstance(x, torch.Tensor) else data.prepare(x, self.head.weight.device)
+    pictures = read_pictures(x, data, align, face, on_bad)
+    images = data.normalise(pictures.images, self.head.weight.device)
     with evaluating(self): logits = torch.cat([self(batch).float() for batch in images.split(batch_size)])
     found = [_prediction(p, self.classes, i) for i, p in enumerate(logits.softmax(1).tolist())]
-    many = isinstance(x, (list, tuple)) or getattr(x, 'ndim', 3) == 4
-    return found if many else found[0]
+    return found if pictures.many else found[0]
 
 
 def _prediction(probabilities, classes, i):

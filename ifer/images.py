@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['RASTER', 'MAX_PIXELS', 'MIN_SIDE', 'check_file', 'load_image', 'square', 'to_pixels', 'to_float', 'to_images',
-           'to_uint8', 'to_pil']
+           'to_uint8', 'to_pil', 'data_url']
 
 # %% ../nbs/02_images.ipynb #fb9c80f3
+import base64
+import io
 import os
 import stat
 from pathlib import Path
@@ -62,9 +64,7 @@ def _open(source):
     if isinstance(source, np.ndarray):
         try: return Image.fromarray(source)
         except TypeError: raise ValueError(f'it is {source.dtype} {source.shape}, not uint8 (H,W,3)') from None
-    if isinstance(source, bytes):
-        import io
-        return Image.open(io.BytesIO(source), formats=RASTER)
+    if isinstance(source, bytes): return Image.open(io.BytesIO(source), formats=RASTER)
     if not isinstance(source, (str, Path)): raise ValueError('it is neither a path nor an image')
     path = Path(source).expanduser()
     check_file(path)
@@ -185,3 +185,12 @@ def to_pil(
     "Images as pictures."
     if images.ndim == 4: return [to_pil(i) for i in images]
     return Image.fromarray(to_uint8(images).permute(1, 2, 0).cpu().numpy())
+
+# %% ../nbs/02_images.ipynb #bc97166b
+def data_url(
+    image,   # PIL
+) -> str:
+    "A picture as text that a page can hold: PNG in base64."
+    content = io.BytesIO()
+    image.save(content, 'PNG')
+    return 'data:image/png;base64,' + base64.b64encode(content.getvalue()).decode()

@@ -7,6 +7,7 @@ __all__ = ['ImageSet', 'labels_by_name', 'check_split']
 
 # %% ../nbs/03a_imageset.ipynb #ad3e9a36
 import copy
+import html
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from fastcore.basics import patch
 from PIL import Image, ImageDraw
 
 from .config import SPLITS
-from .core import DataError, OptionError, closest, digest as sha256
-from .images import MAX_PIXELS, load_image, square, to_float, to_pil, to_pixels
+from .core import DataError, ImageError, OptionError, closest, digest as sha256
+from .images import MAX_PIXELS, data_url, load_image, square, to_float, to_pil, to_pixels
 
 # %% ../nbs/03a_imageset.ipynb #4017d98e
 class ImageSet(torch.utils.data.Dataset):
@@ -39,6 +40,7 @@ class ImageSet(torch.utils.data.Dataset):
     def __len__(self): return len(self.paths)
 
     def __getitem__(self, i):
+        if isinstance(i, slice): return self.select(i)
         if not -len(self) <= i < len(self): raise IndexError(f'{self.name} has {len(self)} images, no number {i}')
         return to_pil(self.pixels(i)), int(self.labels[i])
 
@@ -102,6 +104,17 @@ def select(self:ImageSet, indices):
     part.paths, part.labels = [self.paths[i] for i in indices], self.labels[indices]
     part._cache = None if self._cache is None else self._cache[indices]
     return part
+
+# %% ../nbs/03a_imageset.ipynb #c80fe6a3
+@patch
+def _repr_html_(self:ImageSet):
+    "What it is, and its first pictures with their classes."
+    def tile(i):
+        try: picture = f'<img src="{data_url(to_pil(self.pixels(i)))}" width="{self.size}" height="{self.size}">'
+        except ImageError: picture = 'not readable'
+        name = self.classes[self.labels[i]] if self.labels[i] >= 0 else ''
+        return f'<figure style="display:inline-block; margin:2px; font-size:smaller; text-align:center">{picture}<figcaption>{html.escape(name)}</figcaption></figure>'
+    return f'<div>{html.escape(repr(self))}</div>' + ''.join(map(tile, range(min(len(self), 12))))
 
 # %% ../nbs/03a_imageset.ipynb #f8315033
 @patch

@@ -277,18 +277,20 @@ def normalise(self: DataConfig,
     return F.normalize(x, [2*m - 1 for m in self.mean], [2*s for s in self.std])
 
 # %% ../nbs/03g_transforms.ipynb #80b1cc5a
+@patch(as_prop=True)
+def side(self: DataConfig):
+    "Side of a picture of which the network sees the middle, px."
+    return round(self.size / self.crop_pct)
+
+
 @patch
-def prepare(self: DataConfig,
-    x,              # what `to_images` takes: a path, a picture, a list of these, a tensor
-    device=None,    # where the result shall be
-) -> torch.Tensor:  # float (B,3,size,size)
-    "Whatever a user has, as the network was tested on it."
-    whole = (self.crop_pct, self.interpolation) == (1, 'bilinear')  # what `to_images` does
-    many = isinstance(x, (list, tuple)) or getattr(x, 'ndim', 3) == 4
-    pictures = list(x) if many else [x]
-    if whole or not pictures or any(isinstance(p, torch.Tensor) for p in pictures): return self.normalise(to_images(x, self.size), device)
+def fit(self: DataConfig,
+    picture,        # PIL, RGB
+) -> torch.Tensor:  # uint8 (3,size,size)
+    "A picture as the network was tested on it."
+    if (self.crop_pct, self.interpolation) == (1, 'bilinear'): return to_pixels(square(picture, self.size))
     crop = ifer_transforms(False, self.size, crop_pct=self.crop_pct, interpolation=self.interpolation)
-    return self.normalise(torch.stack([crop(load_image(p), np.random.default_rng(0)) for p in pictures]), device)
+    return crop(picture, np.random.default_rng(0))
 
 # %% ../nbs/03g_transforms.ipynb #4af7afde
 @patch(cls_method=True)
