@@ -196,7 +196,7 @@ def _unusable(x):
 def _fits(sizes, shape):
     "Whether `sizes` agree with `shape`, whose names stand for one number each."
     known = {}
-    return len(sizes) == len(shape) and all(n == known.setdefault(s, n if isinstance(s, str) else s) for n, s in zip(sizes, shape))
+    return len(sizes) == len(shape) and all(n == (known.setdefault(s, n) if isinstance(s, str) else s) for n, s in zip(sizes, shape))
 
 # %% ../nbs/00_core.ipynb #8a6ebecd
 def check_tensor(

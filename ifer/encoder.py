@@ -260,7 +260,7 @@ class StyleHeads(Heads):
 
 def _run_heads(heads, x):
     "The codes of the heads that read map x (B,width,side,side), a list of (B,style_dim)."
-    if len(x) == 1 or len(heads) == 1: return [head(x) for head in heads]
+    if torch.compiler.is_exporting() or len(x) == 1 or len(heads) == 1: return [head(x) for head in heads]  # a graph takes any batch
     first = [head.blocks[0] for head in heads]
     weight, bias = torch.cat([c.weight for c in first]), torch.cat([c.bias for c in first])
     maps = heads[0].blocks[1](F.conv2d(x, weight, bias, stride=2, padding=1)).chunk(len(heads), 1)

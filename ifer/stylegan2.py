@@ -143,7 +143,7 @@ def synthesize(
     if noise not in NOISES: raise OptionError(f"noise '{noise}' is not known" + closest(noise, NOISES))
     sizes = _feature_sizes(self.config.size, feature_sizes)
     w = self.w_plus(codes).unbind(1)
-    x = self._start(structure, len(codes))
+    x = self._start(structure, codes.shape[0])
     x = self.conv1(x, w[0], self.noises(0, x, noise))
     image, features = self.to_rgb1(x, w[1]), {4: x}
     for i, to_rgb in enumerate(self.to_rgbs):

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from timm.data import Mixup
 from timm.optim import param_groups_weight_decay
 
-from .asit import ASIT, evaluating
+from .asit import ASIT
 from .expression import IFER
 from .config import IFERConfig, opt, run_main
-from .core import OptionError, autocast, make_rng
-from .data import DATASETS, batches, class_weights, ifer_transforms, source_of
+from .core import OptionError, make_rng
+from .data import DATASETS, class_weights, ifer_transforms, source_of
 from .losses import WeightedLoss, term
 from .metrics import Report, protocol_of, recognition
+from .recognition import logits_of
 from .transforms import DataConfig
 from .training import FaceRunOptions, Training, cosine_factor, fit, spread
 
@@ -88,7 +89,6 @@ def initial_ifer(
     return IFER(IFERConfig.preset(o.preset, classes=classes))
 
 # %% ../nbs/32_train_ifer.ipynb #1bcc9e61
-@torch.no_grad()
 def evaluate_recognition(
     ifer,           # an `IFER`
     images,         # an `ImageSet`, or (N,3,size,size) in [-1,1]
@@ -97,10 +97,7 @@ def evaluate_recognition(
     batch_size=64,  # images at a time
 ) -> Report:
     "Top-1, balanced accuracy, macro-F1, calibration error and cross-entropy of `ifer` on labelled images."
-    device = next(ifer.parameters()).device
-    parts = images.split(batch_size) if isinstance(images, torch.Tensor) else (b.images for b in batches(images, batch_size, device=device))
-    with evaluating(ifer), autocast(device):
-        p = torch.cat([ifer(x.to(device)).float().softmax(1).cpu() for x in parts])
+    p = logits_of(ifer, images, batch_size).softmax(1)
     report = recognition(p.numpy(), labels, ifer.classes, protocol, title='IFER')
     report.values['loss'] = -p[range(len(p)), torch.as_tensor(labels)].clamp_min(1e-12).log().mean().item()
     return report
