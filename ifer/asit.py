@@ -6,19 +6,26 @@
 __all__ = ['Inversion', 'Reconstruction', 'ASIT', 'training_options']
 
 # %% ../nbs/12_asit.ipynb #f3fe8495
+import html
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
+from PIL import Image
 from torch import nn
 
 from .config import ASITConfig
-from .core import CheckpointError, ModelError, OptionError
+from .core import CheckpointError, ModelError, OptionError, atomic_path
 from .encoder import DEAD, Encoder, Encoding, encoder_config, original_key
+from .figures import image_grid, save_png
+from .images import data_url, to_pil
 from .layers import evaluating
 from .network import Found, Network
-from .pictures import read_pictures
+from .pictures import Framed, read_pictures
+from .pretrained import read_file
 from .stylegan2 import Generator, Synthesis, generator_config, stored_mean
 
 # %% ../nbs/12_asit.ipynb #a0d13b58
@@ -31,7 +38,29 @@ class _Inversion(NamedTuple):
 
 class Inversion(_Inversion):
     "Faces in the generator's terms: `image, codes, structure = inversion`."
-    pictures = None  # the `Pictures` that went in, with their names, what was done to them, and which were skipped; None when not known
+    pictures = None  # the `Framed` pictures that went in, with their names, what was done to them, and which were skipped; None when not known
+
+# %% ../nbs/12_asit.ipynb #ed9f07c5
+@patch
+def __repr__(self: Inversion):
+    shapes = [f"{name} {'none' if part is None else tuple(part.shape)}" for name, part in zip(self._fields, self)]
+    return '\n'.join([f"Inversion: {', '.join(shapes)}", *(f'  {line}' for line in (self.pictures.lines() if self.pictures else []))])
+
+
+@patch
+def sheet(
+    self: Inversion,
+    columns=8,         # pictures in it
+) -> Image.Image:
+    "What went in, above what came out."
+    drawn = to_pil(self.image[:columns])
+    sources = [] if self.pictures is None else [to_pil(p).resize(drawn[0].size) for p in self.pictures.images[:columns]]
+    return image_grid([*sources, *drawn], len(drawn), rows=['source', 'inversion'] if sources else ())
+
+
+@patch
+def _repr_html_(self: Inversion):
+    return f'<img src="{data_url(self.sheet())}"><pre>{html.escape(repr(self))}</pre>'
 
 # %% ../nbs/12_asit.ipynb #5af733ca
 class Reconstruction(NamedTuple):
@@ -153,6 +182,39 @@ def _invert(self: ASIT, x, structure):
     codes = self.absolute(found.codes)
     code = found.structure if structure else None
     return Inversion(self.decode(codes, code).image.float(), codes.float(), code)
+
+# %% ../nbs/12_asit.ipynb #c7cf78ad
+@patch
+def save(
+    self: Inversion,
+    path,      # of the file, '.safetensors' is added where it lacks; the picture beside it ends in '.png'
+) -> Path:     # of the file
+    "Write image, codes, structure code and the pictures that went in."
+    from safetensors.torch import save_file
+    path = Path(path).with_suffix('.safetensors')
+    parts, said = dict(zip(self._fields, self)), {}
+    if self.pictures:
+        parts['pictures'] = self.pictures.images
+        said = {k: json.dumps(v) for k, v in self.pictures._asdict().items() if k != 'images'}
+    with atomic_path(path) as temporary: save_file({k: v.detach().cpu().contiguous() for k, v in parts.items() if v is not None}, temporary, said)
+    save_png(self.sheet(), path.with_suffix('.png'))
+    return path
+
+
+@patch(cls_method=True)
+def load(
+    cls: Inversion,
+    path,  # of the file
+):
+    "What `save` wrote."
+    from safetensors import safe_open
+    path = Path(path).with_suffix('.safetensors')
+    parts = read_file(path)
+    if not {'image', 'codes'} <= set(parts): raise CheckpointError(f'{path}: holds no inversion')
+    found = cls(*(parts.get(k) for k in cls._fields))
+    with safe_open(path, 'pt') as file: said = file.metadata() or {}
+    if 'pictures' in parts: found.pictures = Framed(parts['pictures'], **{k: json.loads(v) for k, v in said.items()})
+    return found
 
 # %% ../nbs/12_asit.ipynb #6975522b
 @patch
