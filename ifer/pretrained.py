@@ -249,6 +249,7 @@ _GENERATOR = "start from the shipped one (stylegan_weights='synth64') or train o
 _DETECTOR = 'pip install mtcnn: that package holds the same weights (MIT licence)'
 _ROSINALITY, _FACES = 'https://github.com/rosinality/stylegan2-pytorch', 'https://github.com/TreB1eN/InsightFace_Pytorch'
 _TORCH = 'https://download.pytorch.org/models'
+_FIDELITY = 'https://github.com/toshas/torch-fidelity/releases/download/v0.2.0'
 
 AUXILIARY = {
     'stylegan2-1024': Auxiliary(('stylegan2-ffhq-config-f.pt',), 'StyleGAN2 for FFHQ at 1024 px', 'ASIT at 1024 px',
@@ -270,6 +271,8 @@ AUXILIARY = {
                            f'{_TORCH}/vgg16-397923af.pth', "use perceptual='faces'", 58_858_752),
     'lpips-squeeze': Auxiliary(('squeezenet1_1-b8a52dc0.pth',), 'SqueezeNet 1.1 (ImageNet)', "perceptual='lpips-squeeze'",
                                f'{_TORCH}/squeezenet1_1-b8a52dc0.pth', "use perceptual='faces'", 2_889_984),
+    'inception': Auxiliary(('weights-inception-2015-12-05-6726825d.pth',), 'Inception-v3 (as FID wants it)', 'FID and KID',
+                           f'{_FIDELITY}/weights-inception-2015-12-05-6726825d.pth', "use space='faces'", 87_280_752),
 }
 
 # %% ../nbs/04_pretrained.ipynb #f837b43f
