@@ -20,9 +20,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 import warnings
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -132,11 +134,28 @@ def get_device(
 def has_fast_bf16(
     device,  # a torch.device
 ) -> bool:
-    "Whether `device` multiplies bfloat16 in hardware."
+    "Whether `device` multiplies bfloat16 faster than float32."
     if device.type == 'cuda': return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != 'cpu': return False
     probes = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')  # the only names torch 2.11 and later share
-    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes) and _bf16_wins()
+
+
+@cache
+def _bf16_wins():
+    "Whether bfloat16 beats float32 in a multiplication by a fifth: some CPUs have the instruction, and are slower with it."
+    matrices = [torch.ones(512, 512, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    rounds = [[_seconds(torch.mm, m, m) for m in matrices] for _ in range(8)]
+    single, half = map(min, zip(*rounds))
+    return 1.2 * half < single
+
+
+def _seconds(function, *args):
+    "How long a call takes."
+    start = time.perf_counter()
+    function(*args)
+    return time.perf_counter() - start
+
 
 # %% ../nbs/00_core.ipynb #18267648
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
@@ -146,11 +165,11 @@ def resolve_precision(
     precision,  # 'auto', 'fp32', 'bf16' or 'fp16'
     device,     # a torch.device
 ) -> str:       # 'fp32', 'bf16' or 'fp16'
-    "The precision to compute in: `'auto'` is bf16 where the hardware has it."
+    "The precision to compute in: `'auto'` is bf16 where the hardware is faster with it."
     if precision not in PRECISIONS: raise OptionError(f"precision '{precision}' is not known" + closest(precision, PRECISIONS))
     if precision == 'fp16' and device.type == 'cpu': raise OptionError("precision 'fp16' needs a GPU; use 'bf16' or 'fp32'")
     if precision == 'bf16' and not has_fast_bf16(device):
-        warnings.warn(f"precision 'bf16': {device.type} has to emulate it here, which is far slower than 'fp32'; 'auto' takes what is fast", stacklevel=3)
+        warnings.warn(f"precision 'bf16': it is slower than 'fp32' on this {device.type}; 'auto' takes what is fast", stacklevel=3)
     if precision != 'auto': return precision
     return 'bf16' if has_fast_bf16(device) else 'fp32'
 
