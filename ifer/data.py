@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ALIASES', 'DATASETS', 'source_of', 'load_dataset', 'train_and_val', 'dataset', 'DataOptions', 'show_splits',
            'load_image', 'to_images', 'to_pil', 'to_uint8', 'ImageSet', 'FaceSet', 'PairSet', 'load_faces',
-           'load_parquet', 'load_folder', 'load_pairs', 'load_shards', 'write_shards', 'SOURCES', 'DataSource',
-           'Layout', 'register', 'overlap', 'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches',
-           'train_loader', 'class_weights', 'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
+           'load_parquet', 'load_sequences', 'load_folder', 'load_pairs', 'load_shards', 'write_shards', 'SOURCES',
+           'DataSource', 'Layout', 'register', 'overlap', 'split_table', 'write_manifest', 'Batch', 'EpochSampler',
+           'batches', 'train_loader', 'class_weights', 'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']
 
 # %% ../nbs/03j_data.ipynb #83a479e2
 import warnings
@@ -17,7 +17,7 @@ from pathlib import Path
 from .config import CLASSES, SPLITS, Options, opt, run_main
 from .core import DataError, OptionError, closest
 from .expression_sets import affectnet7, affectnet8, rafdb, sfew
-from .faces import FaceSet, load_faces, load_parquet
+from .faces import FaceSet, load_faces, load_parquet, load_sequences
 from .images import load_image, to_images, to_pil, to_uint8
 from .imageset import ImageSet, check_split
 from .layouts import SOURCES, DataSource, DataWarning, Layout, Tree, load_folder, read_set, register, split_folders
@@ -28,7 +28,7 @@ from .splits import hold_out, leakage, overlap, part_of, split_table, write_mani
 from .transforms import DataConfig, RandomFlip, ifer_transforms, pair_transforms
 
 # %% ../nbs/03j_data.ipynb #94d0e364
-_all_ = ['load_image', 'to_images', 'to_pil', 'to_uint8', 'ImageSet', 'FaceSet', 'PairSet', 'load_faces', 'load_parquet', 'load_folder', 'load_pairs',
+_all_ = ['load_image', 'to_images', 'to_pil', 'to_uint8', 'ImageSet', 'FaceSet', 'PairSet', 'load_faces', 'load_parquet', 'load_sequences', 'load_folder', 'load_pairs',
          'load_shards', 'write_shards',
          'SOURCES', 'DataSource', 'Layout', 'register', 'overlap', 'split_table', 'write_manifest', 'Batch', 'EpochSampler', 'batches', 'train_loader',
          'class_weights', 'RandomFlip', 'ifer_transforms', 'pair_transforms', 'DataConfig']

@@ -268,9 +268,11 @@ def _start_worker(size, difficulty):
 
 
 def _shoot(job, studio=None):
-    "Rows of one person."
-    identity, seeds, quality = job
-    return [_row(*(studio or _studio).render(identity, seed), quality) for seed in seeds]
+    "Rows of one person: an image a seed, or a sequence a seed when there are intensities."
+    identity, seeds, quality, intensities = job
+    studio = studio or _studio
+    if not intensities: return [_row(*studio.render(identity, seed), quality) for seed in seeds]
+    return [_row(*shot, quality) for seed in seeds for shot in studio.sequence(identity, seed, intensities=intensities)]
 
 
 def _shoot_all(jobs, size, difficulty, workers):
@@ -301,13 +303,14 @@ def _table(rows, metadata):
 def render_faces(
     out,                      # .parquet file to write; with several shards `name_0.parquet`, `name_1.parquet`, …
     identities=range(400),    # persons
-    per_identity=14,          # images of each
+    per_identity=14,          # images of each, or sequences
     start=0,                  # first image seed
     size=64,                  # px
     difficulty=Difficulty(),  # how much they vary
     shards=1,                 # files; each holds all persons
     workers=1,                # processes
     quality=93,               # of WebP, 1 to 100
+    intensities=(),           # none: random performances; else sequences, neutral and each expression at these intensities
 ) -> list:                    # of the paths written
     "Render faces into parquet files. Rendering the same again gives the same faces."
     from importlib.metadata import version
@@ -318,12 +321,14 @@ def render_faces(
     seeds = np.array_split(np.arange(start, start + per_identity), shards)
     options = dict(identities=f'{identities[0]}:{identities[-1] + 1}', per_identity=per_identity, start=start,
                    size=size, shards=shards, quality=quality)
+    if intensities: options['intensities'] = ','.join(map(str, intensities))
     command = ' '.join(['python -m ifer.synth', *(f'--{name} {value}' for name, value in options.items())])
     require_extra()
-    metadata = dict(name='ifer_faces', version='1.0', licence='CC0-1.0', command=command, difficulty=repr(difficulty),
+    metadata = dict(name='ifer_sequences' if intensities else 'ifer_faces', version='1.0', licence='CC0-1.0', command=command, difficulty=repr(difficulty),
                     classes=','.join(CLASSES), **{p: version(p) for p in ('anny', 'vtk', 'numpy')})
-    jobs = [(identity, [int(s) for s in part], quality) for part in seeds for identity in identities]
-    bar, rows, paths = progress(total=per_identity*len(identities), desc='rendering', unit='image'), [], []
+    jobs = [(identity, [int(s) for s in part], quality, intensities) for part in seeds for identity in identities]
+    each = 1 + len(intensities)*(len(CLASSES) - 1)
+    bar, rows, paths = progress(total=per_identity*len(identities)*each, desc='rendering', unit='image'), [], []
     for done, found in enumerate(_shoot_all(jobs, size, difficulty, workers), 1):
         rows += found
         bar.update(len(found))
@@ -351,6 +356,7 @@ class RenderFaces(Options):
     identities: str = opt('0:400', 'people, as first:last+1', group='Images')
     per_identity: int = opt(14, 'images of each person', low=1, group='Images')
     start: int = opt(0, 'first image seed', low=0, group='Images')
+    intensities: tuple[float, ...] = opt((), 'none: random performances; else sequences: neutral and each expression at these intensities', low=0, high=1, group='Images')
     size: int = opt(64, 'side of the images, px', low=16, high=1024, group='Images')
     workers: int = opt(0, 'processes; 0 for one a core', low=0, high=256, group='Run')
 
