@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from fastcore.basics import patch
 from PIL import Image
 from torch import nn
@@ -26,6 +25,7 @@ from .layers import evaluating
 from .network import Found, Network
 from .pictures import Framed, read_pictures
 from .pretrained import read_file
+from .refine import area_pool, refine as refine_codes
 from .stylegan2 import Generator, Synthesis, generator_config, stored_mean
 
 # %% ../nbs/12_asit.ipynb #a0d13b58
@@ -38,6 +38,7 @@ class _Inversion(NamedTuple):
 
 class Inversion(_Inversion):
     "Faces in the generator's terms: `image, codes, structure = inversion`."
+    decoder = None   # the tuned copy of the generator that draws the image; None when it was not tuned
     pictures = None  # the `Framed` pictures that went in, with their names, what was done to them, and which were skipped; None when not known
 
 # %% ../nbs/12_asit.ipynb #ed9f07c5
@@ -137,8 +138,7 @@ def face_pool(
     images,         # (B,3,·,·) as the generator draws them
 ) -> torch.Tensor:  # (B,3,size,size) at the encoder's size
     "Drawn images at the size of the input, averaged over the pixels that fall together."
-    size = self.config.encoder.size
-    return images if images.shape[-1] == size else F.interpolate(images, size=size, mode='area')
+    return area_pool(images, self.config.encoder.size)
 
 
 @patch
@@ -164,6 +164,8 @@ def invert(
     align='auto',    # cut the face out of a picture that is not framed as the networks were trained; False: take pictures as they are
     face='largest',  # which of several faces: 'largest', 'surest', its number, or 'all'
     on_bad='raise',  # a picture that cannot be used: 'raise' its error, or 'skip' it
+    refine=0,        # steps of optimisation that carry the codes on from what the encoder found
+    refine_generator=0,  # passes in which a copy of the generator is tuned around the codes
 ) -> Inversion:
     "Images in the generator's terms; in evaluation mode, with the stored noise, without gradients."
     if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
@@ -171,6 +173,7 @@ def invert(
     images = pictures.to_float(self.latent_avg.device)
     with evaluating(self): parts = [self._invert(batch, structure) for batch in images.split(batch_size)]
     found = Inversion(*(None if p[0] is None else torch.cat(p) for p in zip(*parts)))
+    if refine or refine_generator: found = self._refine(found, images, refine, refine_generator, batch_size)
     found.pictures = pictures
     return found
 
@@ -182,6 +185,16 @@ def _invert(self: ASIT, x, structure):
     codes = self.absolute(found.codes)
     code = found.structure if structure else None
     return Inversion(self.decode(codes, code).image.float(), codes.float(), code)
+
+
+@patch
+def _refine(self: ASIT, found, images, steps, passes, batch_size):
+    "An inversion carried on by optimisation."
+    refined = refine_codes(self, images, found.codes, found.structure, steps, refine_generator=passes, batch_size=batch_size)
+    better = Inversion(refined.image, refined.codes, refined.structure)
+    better.decoder = refined.decoder if passes else None
+    return better
+
 
 # %% ../nbs/12_asit.ipynb #c7cf78ad
 @patch
