@@ -112,6 +112,8 @@ def _convert(name, value, kind, choices=None, low=None, high=None):
 @dataclass
 class Options:
     "Base of all options: checked construction, YAML and command line in, plain dictionaries out."
+    _renamed: typing.ClassVar = {}    # another name that an option is known by -> its name
+    _no_effect: typing.ClassVar = {}  # option that other implementations have -> why it has no effect here
 
     def __post_init__(self):
         hints = typing.get_type_hints(type(self))
@@ -136,10 +138,14 @@ def known(
     values,  # a dictionary: option -> value; hyphen and underscore are the same
 ) -> dict:
     "`values` under their proper names; `OptionError` with the nearest name for one that does not exist."
-    values = {str(k).replace('-', '_'): v for k, v in dict(values).items()}
-    for name in values:
+    proper = {}
+    for name, value in dict(values).items():
+        name = str(name).replace('-', '_')
+        if name in cls._no_effect: warnings.warn(f"option '{name}' has no effect: {cls._no_effect[name]}", stacklevel=2)
+        else: proper[cls._renamed.get(name, name)] = value
+    for name in proper:
         if name not in cls.names(): raise OptionError(f"there is no option '{plain(name, 80)}'" + closest(name, cls.names()))
-    return values
+    return proper
 
 # %% ../nbs/01_config.ipynb #9b28c83d
 @patch(cls_method=True)
@@ -277,6 +283,9 @@ def _parser(cls, description):
         for f, allowed in entries:
             text = f"{f.metadata.get('help', '')} (default {_shown(_default(f))}; {allowed})".replace('%', '%%')
             group.add_argument(f'--{f.name}', default=argparse.SUPPRESS, help=text, metavar='VALUE')
+    others = parser.add_argument_group('Also taken') if cls._renamed or cls._no_effect else None
+    for name, ours in cls._renamed.items(): others.add_argument(f'--{name}', default=argparse.SUPPRESS, help=f'the same as --{ours}', metavar='VALUE')
+    for name, why in cls._no_effect.items(): others.add_argument(f'--{name}', default=argparse.SUPPRESS, help=f'no effect: {why}', metavar='VALUE')
     return parser
 
 # %% ../nbs/01_config.ipynb #97dc6245
@@ -491,12 +500,14 @@ _MANY = 10**9
 class RunOptions(Options):
     "What every training shares."
     exp_dir: str = opt('', 'folder of the run, where starting again resumes; empty for a new one below outputs/', group='Run')
+    tag: str = opt('', 'name of the run, and of its folder below outputs/ where exp_dir names none', group='Run')
     preset: str = opt('demo', 'size of the networks', choices=('demo', 'paper'), group='Run')
     seed: int = opt(42, 'of weights, order, augmentation and noise', low=0, high=2**63 - 1, group='Run')
     device: str = opt('auto', 'auto, cpu, cuda, cuda:1, mps', group='Run')
     precision: str = opt('auto', 'of the forward pass', choices=PRECISIONS, group='Run')
     extra: str = opt('', 'folder or glob of rendered parquet shards to train on beside the embedded faces', group='Data')
     workers: int = opt(0, 'processes that decode images', low=0, high=256, group='Data')
+    test_workers: int = opt(0, 'processes that decode images for validation', low=0, high=256, group='Data')
     batch_size: int = opt(32, 'images a step', low=1, high=65536, group='Steps')
     max_steps: int = opt(20, 'training steps', low=1, high=_MANY, group='Steps')
     learning_rate: float = opt(1e-4, 'learning rate of the main optimiser', low=1e-12, high=10, group='Steps')
@@ -506,3 +517,5 @@ class RunOptions(Options):
     save_interval: int = opt(100, 'steps between checkpoints', low=1, high=_MANY, group='Validation and records')
     board_interval: int = opt(10, 'steps between lines of metrics.jsonl and TensorBoard', low=1, high=_MANY, group='Validation and records')
     image_interval: int = opt(100, 'steps between pictures', low=1, high=_MANY, group='Validation and records')
+    use_wandb: bool = opt(False, 'the same as log_with wandb', group='Validation and records')
+    log_with: str = opt('', 'trackers besides metrics.jsonl and TensorBoard, such as wandb: any that accelerate knows', group='Validation and records')

@@ -14,14 +14,17 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from .config import CLASSES, SPLITS, Options, opt, run_main
-from .core import DataError, OptionError, closest
+from .core import DataError, OptionError, closest, make_rng
 from .expression_sets import affectnet7, affectnet8, rafdb, sfew
 from .faces import FaceSet, load_faces, load_parquet, load_sequences
 from .images import load_image, to_images, to_pil, to_uint8
 from .imageset import ImageSet, check_split
 from .layouts import SOURCES, DataSource, DataWarning, Layout, Tree, load_folder, read_set, register, split_folders
 from .loading import Batch, EpochSampler, batches, class_weights, train_loader
+from .paths import needed_folder, paths_file, told_folder
 from .portraits import PairSet, celebahq, ffhq, load_pair_root, load_pairs
 from .shards import load_shards, write_shards  # registers them, too
 from .splits import hold_out, leakage, overlap, part_of, split_table, write_manifest
@@ -59,10 +62,13 @@ def source_of(
     return SOURCES[name]
 
 # %% ../nbs/03j_data.ipynb #6cb51f0b
+_TOLD = dict(ffhq_encode=('ffhq',), celebahq_encode=('celeba_train', 'celebahq'),
+             affectnet7=('affectnet7', 'affectnet'), affectnet8=('affectnet8', 'affectnet'))  # lines of the file of folders
+
+
 def _root(source, root):
-    "`root`, which every set but the embedded faces needs."
-    if root in (None, '') and source.name != 'ifer_faces':
-        raise OptionError(f"data set '{source.name}' needs root (data_dir), the folder with the images")
+    "`root`, or the folder that the file of folders tells; the embedded faces need none."
+    if root in (None, '') and source.name != 'ifer_faces': return str(needed_folder(*_TOLD.get(source.name, ()), source.name))
     return root or None
 
 
@@ -106,6 +112,32 @@ def _selected_on_reported(source, root, size, layout):
     train, val = (_official(source, root, split, size, layout) for split in ('train', source.reported))
     return train, part_of(val, None, val.split, f"'{source.reported}', which is also reported (select_on='test')")
 
+# %% ../nbs/03j_data.ipynb #900b3169
+_TESTED_ON = dict(ffhq_encode='celeba_test', celebahq_encode='celeba_test', rafdb_encode='rafdb_val')
+
+
+def _told_train(name, source, root, size, layout):
+    "The training images, in a folder of their own or as they were delivered."
+    alone = told_folder('rafdb_train') if name == 'rafdb_encode' and not root else None
+    return load_folder(alone, None, size) if alone else _official(source, _root(source, root), 'train', size, layout)
+
+
+def _told_test(name, size):
+    "The images that the file of folders tells for testing, or None."
+    folder = told_folder(_TESTED_ON.get(name, ''))
+    if folder is None: return None
+    split = next((s for s in ('test', 'val') if s in _splits_at(celebahq, folder)), None)
+    ds = read_set(celebahq, folder, split, size) if split else load_folder(folder, None, size)
+    return part_of(ds, None, 'test', f"'{_TESTED_ON[name]}' of {paths_file().name}")
+
+
+def _draw_out(train, part, seed):
+    "400 images drawn from the training images, or `part` of fewer than 4,000, and the others."
+    n = min(400, max(1, round(part * len(train))))
+    held = np.zeros(len(train), bool)
+    held[make_rng(seed, 'drawn', len(train)).permutation(len(train))[:n]] = True
+    return part_of(train, ~held, 'train', f'without {n} drawn'), part_of(train, held, 'val', f'{n} drawn from train, seed {seed}')
+
 # %% ../nbs/03j_data.ipynb #436317aa
 def train_and_val(
     name,             # such as 'rafdb'; `DATASETS` has all
@@ -121,6 +153,8 @@ def train_and_val(
     if select_on not in ('val', 'test'): raise OptionError(f"select_on='{select_on}'" + closest(select_on, ('val', 'test')))
     source = source_of(name)
     if source.name == 'ifer_faces': return _official(source, extra or None, 'train', size), load_faces(select_on, size)
+    if test := _told_test(name, size): return _told_train(name, source, root, size, layout), test
+    if name == 'rafdb_encode': return _draw_out(_told_train(name, source, root, size, layout), val_fraction, seed)
     root = _root(source, root)
     if select_on == 'test': return _selected_on_reported(source, root, size, layout)
     train = _official(source, root, 'train', size, layout)

@@ -120,7 +120,7 @@ def val_batches(
 ):
     "Batches of `val_set`, in order: `val_images` of them."
     o = self.options
-    return batches(spread(self.val_set, o.val_images), o.test_batch_size, augment, device=self.device)
+    return batches(spread(self.val_set, o.val_images), o.test_batch_size, augment, o.test_workers, self.device)
 
 
 @patch

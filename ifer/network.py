@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'FORMATS', 'Network', 'fingerprint', 'Found', 'numbers_in', 'shapes_of', 'identify', 'open_weights', 'hollow',
-           'match', 'fill', 'build', 'shipped', 'find', 'from_hub']
+           'match', 'fill', 'build', 'run_checkpoint', 'shipped', 'find', 'from_hub']
 
 # %% ../nbs/07_network.ipynb #f19161be
 import hashlib
@@ -405,6 +405,26 @@ def build(
     model.info = found.said()
     return model
 
+# %% ../nbs/07_network.ipynb #31a26ac7
+_FILES = dict(best=r'best_model\.pt|model_best\.pth\.tar', last=r'latest(_model)?\.pt|last\.pth\.tar')  # what other trainings call them
+
+
+def _meant(name):
+    "Names of the checkpoint here that a file of another training stands for."
+    step = re.fullmatch(r'iteration_([0-9]+)\.pt', name)
+    return [f'step_{int(step[1]):07d}'] if step else [ours for ours, pattern in _FILES.items() if re.fullmatch(pattern, name)]
+
+
+def run_checkpoint(
+    path,   # of a run's folder, or of the file that another training would have written
+) -> Path:  # `path` itself where it is something else
+    "The checkpoint of a run that `path` means."
+    path = Path(path)
+    names, folder = (['best', 'last'], path) if path.is_dir() else (_meant(path.name), path.parent)
+    if os.path.isfile(path) or not names: return path
+    places = [folder/'checkpoints'/name for name in names] + [folder/name for name in names if not path.is_dir()]
+    return next((place for place in places if place.is_dir()), path)
+
 # %% ../nbs/07_network.ipynb #2f374df7
 def shipped() -> list:
     "Names of the weights that come with the package."
@@ -417,7 +437,7 @@ def find(
     **hub,         # revision, token, cache_dir, local_files_only: for a repository of the Hub
 ) -> Path:
     "The file that `from_pretrained` shall read."
-    path = Path(name_or_path).expanduser()
+    path = run_checkpoint(Path(name_or_path).expanduser())
     if os.path.isfile(path): return path
     if not os.path.isdir(path):
         known = next((key for key, a in AUXILIARY.items() if str(path) in (key, *a.names)), None)

@@ -29,7 +29,7 @@ from .loop import (Callback, FaceRunOptions, FitLine, Loop, Training, batch_mean
                        make_accelerator, spread, update_average)
 from .metrics import NotFiniteError
 from .network import fingerprint
-from .runs import Note, Run, Summary, is_main, locked, run_folder, shipped_run
+from .runs import MAY_DIFFER, Note, Run, Summary, is_main, locked, run_folder, shipped_run
 
 # %% ../nbs/22_training.ipynb #576e6765
 _all_ = ['Callback', 'FaceRunOptions', 'FitLine', 'Loop', 'Training', 'batch_means', 'cosine_factor', 'in_order', 'make_accelerator', 'spread',
@@ -191,15 +191,11 @@ def find_checkpoints(
     return sorted(p for p in Path(root).glob('step_*') if (p/'state.pt').exists())
 
 # %% ../nbs/22_training.ipynb #77d5cfe7
-_MAY_DIFFER = {'exp_dir', 'max_steps', 'device', 'workers', 'board_interval', 'image_interval', 'val_interval', 'save_interval',
-               'test_batch_size'}
-
-
 def _sameoptions(loop, theirs):
     "`OptionError` when the checkpoint's options make another run than the loop's."
     ours, default = loop.options.to_dict(), type(loop.options)().to_dict()  # an option that is newer than the checkpoint had its default
     changes = [f'{k} {theirs.get(k, default[k])!r} -> {v!r}' for k, v in ours.items()
-               if k not in _MAY_DIFFER and v != theirs.get(k, default[k])]
+               if k not in MAY_DIFFER and v != theirs.get(k, default[k])]
     if changes: raise OptionError(f"{loop.exp_dir} holds a run with other options ({', '.join(changes)}); use its options, or another exp_dir")
 
 
