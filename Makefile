@@ -5,7 +5,7 @@ BIN := $(abspath $(VENV))/bin
 DEMO ?= -p train_steps 120
 WORKERS ?= 2
 
-.PHONY: demo test test-slow test-synth readme docs export store clean hooks
+.PHONY: demo explore test test-slow test-synth test-explore readme docs export store clean hooks
 
 $(VENV)/installed: settings.ini setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,10 @@ demo: $(VENV)/installed  ## faces inverted, expressions recognised: outputs/demo
 	$(BIN)/papermill nbs/45_demo.ipynb outputs/demo/demo.ipynb $(DEMO)
 	$(BIN)/jupyter nbconvert --to html outputs/demo/demo.ipynb
 
+explore: $(VENV)/installed  ## the explorer as a page at http://127.0.0.1:8866, until Ctrl-C
+	$(BIN)/pip install -q -e '.[app]'
+	$(BIN)/python -m ifer.explore
+
 test: $(VENV)/installed  ## every notebook, but for the slow, cuda and synth cells
 	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --n_workers $(WORKERS) --do_print --timing
 
@@ -27,6 +31,10 @@ test-slow: $(VENV)/installed
 test-synth: $(VENV)/installed
 	$(BIN)/pip install -q -e '.[synth]'
 	OMP_NUM_THREADS=1 PATH=$(BIN):$$PATH nbdev_test --flags synth --path nbs --file_glob '02*.ipynb' --n_workers 1 --do_print
+
+test-explore: $(VENV)/installed  ## the explorer in a headless Chromium; needs chromium and chromedriver
+	$(BIN)/pip install -q -e '.[app]'
+	PATH=$(BIN):$$PATH nbdev_test --path nbs/44_explore.ipynb --flags browser --n_workers 0 --do_print
 
 export: $(VENV)/installed  ## nbs/ -> ifer/
 	PATH=$(BIN):$$PATH; nbdev_export && nbdev_clean

@@ -29,6 +29,7 @@ setup(
     extras_require={
         'notebooks': cfg['notebook_requirements'].split(),
         'dev': (cfg['notebook_requirements'] + ' ' + cfg['dev_requirements']).split(),
+        'app': cfg['app_requirements'].split(),
         'synth': cfg['synth_requirements'].split(),
         'docs': cfg['docs_requirements'].split(),
     },

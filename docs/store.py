@@ -1,7 +1,7 @@
 """Run notebooks in place and keep the outputs that a reader needs: `make store NB='12 13'`.
 
 A cell keeps what it shows (pictures, HTML, tables) and what it prints. Standard error, progress bars and the outputs of cells that only
-test are dropped. A cell flagged `slow`, `synth` or `cuda` is not run unless its flag is asked for; what it showed before stays.
+test are dropped. A cell flagged `slow`, `synth`, `cuda` or `browser` is not run unless its flag is asked for; what it showed before stays.
 """
 import argparse
 import os
@@ -13,7 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ('slow', 'synth', 'cuda')
+FLAGS = ('slow', 'synth', 'cuda', 'browser')
 TESTS = re.compile(r'^(test_|assert |with ExceptionExpected|raises\()', re.M)
 SHOWN = ('image/png', 'image/jpeg', 'image/svg+xml', 'text/html', 'text/latex', 'text/markdown')
 WIDGET = 'application/vnd.jupyter.widget-view+json'
