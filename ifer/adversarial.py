@@ -11,12 +11,11 @@ import warnings
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
-from torch.distributed.nn.functional import all_gather
 
 from .core import ModelError
+from .processes import gathered
 from .terms import term
 
 # %% ../nbs/19_adversarial.ipynb #06d2697c
@@ -73,19 +72,13 @@ def _likeness(maps):
     return (unit @ unit.T)[others].view(len(unit), -1).log_softmax(1)
 
 
-def _gathered(maps):
-    "The maps of all processes, with gradient."
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1): return maps
-    return torch.cat(all_gather(maps.contiguous()))
-
-
 @term('distribute_lambda', 'distribute', training_only=True)
 def distribution_loss(
     features,  # the encoder's feature maps, one (B,C,h,w) a level
     prior,     # the generator's maps of as many random z, one (B,C',h',w') a level; no gradient reaches them
 ) -> torch.Tensor:
     "KL(generator || encoder) of rows of likeness, averaged over rows and levels; under 3 images 0, with a warning."
-    features, prior = [_gathered(f) for f in features], [_gathered(p.detach()) for p in prior]
+    features, prior = [gathered(f) for f in features], [gathered(p.detach()) for p in prior]
     sizes = {len(maps) for maps in (*features, *prior)}
     if len(features) != len(prior) or len(sizes) != 1:
         raise ModelError('distribution alignment: encoder and generator must give as many levels, of as many images')
@@ -141,5 +134,5 @@ class PathLength(nn.Module):
         noise = torch.randn_like(image) / (image.shape[2] * image.shape[3]) ** .5
         gradient, = torch.autograd.grad((image * noise).sum(), codes, create_graph=True)
         lengths = gradient.square().sum(2).mean(1).sqrt()
-        if self.training: self.mean.lerp_(_gathered(lengths.detach()).mean(), self.decay)
+        if self.training: self.mean.lerp_(gathered(lengths.detach()).mean(), self.decay)
         return (lengths - self.mean).square().mean()

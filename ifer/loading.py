@@ -45,8 +45,7 @@ class EpochSampler:
         "(place, index) of each image of this process in batch `step`."
         places = range(step*self.batch_size, (step + 1)*self.batch_size)
         keys = [(place, int(self.order(place // self.n)[place % self.n])) for place in places]
-        if self.groups is None: return keys[self.rank::self.world]
-        keys.sort(key=lambda key: self.groups[key[1]])  # a process reads few files
+        if self.groups is not None: keys.sort(key=lambda key: self.groups[key[1]])  # a process reads few files
         return keys[self.rank*len(keys)//self.world:(self.rank + 1)*len(keys)//self.world]
 
     def __iter__(self):
@@ -168,7 +167,9 @@ def batches(
     workers=0,      # processes that decode
     device='cpu',   # where the batches shall be
     data=None,      # the network's DataConfig; None: images in [-1,1]
+    rank=0,         # which process this is …
+    world=1,        # … of how many, each of which gets every `world`-th batch
 ):
     "Yield a `Batch` at a time: every image once, in order."
     keys = [[(i, i) for i in range(k, min(k + batch_size, len(ds)))] for k in range(0, len(ds), batch_size)]
-    return _deliver(ds, keys, augment, 0, workers, device, data)
+    return _deliver(ds, keys[rank::world], augment, 0, workers, device, data)

@@ -19,6 +19,7 @@ from .data import DataConfig, batches, ifer_transforms
 from .figures import _caption, _figure
 from .layers import evaluating
 from .metrics import calibration_error
+from .processes import in_order_of_all, place
 
 # %% ../nbs/21c_recognition.ipynb #969ec229
 class Reading(NamedTuple):
@@ -57,11 +58,12 @@ def _listening(network):
 
 def _parts(network, images, batch_size, device):
     "Batches as the network was tested: a tensor as it is, a data set by the network's `DataConfig`."
-    if isinstance(images, torch.Tensor): return (x.to(device) for x in images.split(batch_size))
+    rank, world = place()  # in a training of several processes, each reads its share
+    if isinstance(images, torch.Tensor): return (x.to(device) for x in images.split(batch_size)[rank::world])
     data = DataConfig.of(network)
     whole = (data.crop_pct, data.interpolation) == (1, 'bilinear')
     crop = None if whole else ifer_transforms(False, images.size, crop_pct=data.crop_pct, interpolation=data.interpolation)
-    return (b.images for b in batches(images, batch_size, crop, device=device, data=data))
+    return (b.images for b in batches(images, batch_size, crop, device=device, data=data, rank=rank, world=world))
 
 # %% ../nbs/21c_recognition.ipynb #ee59685e
 @torch.no_grad()
@@ -75,7 +77,8 @@ def logits_of(
     "Logits in evaluation mode."
     device = next(network.parameters()).device
     with evaluating(network), autocast(device, precision):
-        return torch.cat([network(x.flip(3) if mirrored else x).float().cpu() for x in _parts(network, images, batch_size, device)])
+        found = [network(x.flip(3) if mirrored else x).float().cpu() for x in _parts(network, images, batch_size, device)]
+    return torch.cat(in_order_of_all(found))
 
 # %% ../nbs/21c_recognition.ipynb #bde64215
 def columns_for(

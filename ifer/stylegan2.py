@@ -18,6 +18,7 @@ from torch import nn
 from .config import DiscriminatorConfig, GeneratorConfig
 from .core import CheckpointError, ModelError, OptionError, check_tensor, closest
 from .layers import ConvLayer, EqualLinear, ResBlock, StyledConv, ToRGB, cast_like
+from .processes import gathered, own_rows
 from .network import Found, Network, numbers_in, shapes_of
 
 # %% ../nbs/10_stylegan2.ipynb #100f251c
@@ -251,12 +252,13 @@ def minibatch_stddev(
     x,        # maps (B,C,H,W)
     group=4,  # images compared with one another, at most
 ) -> torch.Tensor:  # (B,C+1,H,W)
-    "Append the mean standard deviation over groups of images (Progressive GAN, section 3)."
+    "Append the mean standard deviation over groups of images, of all processes (Progressive GAN, section 3)."
+    x = gathered(x)
     b, _, h, w = x.shape
     group = next(g for g in range(min(group, b), 0, -1) if b % g == 0)
     groups = x.unflatten(0, (group, -1)).to(torch.promote_types(x.dtype, torch.float32))
     std = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
-    return torch.cat([x, std.to(x.dtype).repeat(group)[:, None, None, None].expand(-1, 1, h, w)], 1)
+    return own_rows(torch.cat([x, std.to(x.dtype).repeat(group)[:, None, None, None].expand(-1, 1, h, w)], 1))
 
 # %% ../nbs/10_stylegan2.ipynb #6263a536
 class Discriminator(DiscriminatorBody):

@@ -231,6 +231,7 @@ class ASITTraining(Training):
         o = options
         self.asit = self.add_network('trained' if o.ema else 'asit', self.make_asit()).train()
         self.asit.train_decoder(o.train_decoder)
+        self.resting = [self.asit]  # feature branch and generator, as the options say
         self.average = self.add_network('asit', copy.deepcopy(self.asit)).eval() if o.ema else self.asit
         config = self.asit.decoder.config
         self.train_set, self.val_set = o.sets(o.dataset_type, config.size)
@@ -257,24 +258,35 @@ def batches(self: ASITTraining, start):
 @patch
 def step(self: ASITTraining, batch, i):
     x, scored = batch.images, {}  # what the inversion should be; the encoder sees `batch.sources`
-    if self.options.train_decoder: self.asit.train_decoder(i % self.options.decoder_interval == 0)
-    with self.accelerator.autocast(): out = self.asit(batch.sources, features=bool(self.options.distribute_lambda), noise=self.options.noise)
+    out = self.through(self.asit, self.draw, batch.sources, i)
     if self.options.adv_lambda: scored = self.discriminate(out.image, x)
     with self.accelerator.autocast():
         total, terms = self.loss(out.image.float(), x, codes=out.codes, latent_avg=self.asit.latent_avg,
                                  source=pictured(batch.sources), discriminator=self.networks.get('discriminator'), features=out.features, prior=self.prior(len(x)))
-    self.update(total, 'asit', clip=self.options.clip)
-    if self.options.ema: update_average(self.average, self.asit, min(self.options.ema, (1 + i) / (10 + i)))
+    if self.update(total, 'asit', clip=self.options.clip) and self.options.ema: update_average(self.average, self.asit, min(self.options.ema, (1 + i) / (10 + i)))
     return dict(loss=total.detach()) | terms | scored
 
 # %% ../nbs/31_train_asit.ipynb #162966e9
 @patch
+def draw(self: ASITTraining, sources, i):
+    "Inversions, and what the alignment reads; the generator learns in every so manieth step."
+    o = self.options
+    if o.train_decoder: self.asit.train_decoder(i % o.decoder_interval == 0)
+    with self.accelerator.autocast(): return self.asit(sources, features=bool(o.distribute_lambda), noise=o.noise)
+
+
+@patch
 def discriminate(self: ASITTraining, image, x):
     "The discriminator's step and the move of its momentum copy."
-    with self.accelerator.autocast(): loss = inversion_d_loss(self.discriminator, image.float(), x)
-    self.update(loss, 'discriminator')
-    self.discriminator.update_momentum()
+    loss = self.through(self.discriminator, self.judge, image.float().detach(), x)
+    if self.update(loss, 'discriminator'): self.discriminator.update_momentum()
     return dict(d_loss=loss.detach())
+
+
+@patch
+def judge(self: ASITTraining, image, x):
+    "The discriminator's loss."
+    with self.accelerator.autocast(): return inversion_d_loss(self.discriminator, image, x)
 
 
 @patch

@@ -149,8 +149,8 @@ class FeatureTraining(Training):
         config = FeaturesConfig(size=self.train_set.size, aus=self.train_set.au_names, classes=self.train_set.classes)
         self.faces = self.add_network('faces', FaceFeatures(config))
         self.identities = self.add_network('identities', Identities(len(self.truth.people), config.embed_dim))
-        parameters = [*self.faces.parameters(), *self.identities.parameters()]
-        optimizer = torch.optim.AdamW(parameters, options.learning_rate, weight_decay=options.weight_decay)
+        self.both = nn.ModuleList([self.faces, self.identities])
+        optimizer = torch.optim.AdamW(self.both.parameters(), options.learning_rate, weight_decay=options.weight_decay)
         self.add_optimizer('faces', optimizer)
 
     def lr_factor(self, step):
@@ -162,11 +162,15 @@ class FeatureTraining(Training):
 
     def step(self, batch, i):
         x = jitter(batch.images)[0] if self.options.augment else batch.images
-        with self.accelerator.autocast(): reading = self.faces(x.to(memory_format=torch.channels_last))
-        loss, terms = self.loss(images=x, reading=reading, identity_logits=self.identities(reading.embedding),
-                                **self.truth.at(batch.index.to(self.device)))
+        reading, logits = self.through(self.both, self.read, x)
+        loss, terms = self.loss(images=x, reading=reading, identity_logits=logits, **self.truth.at(batch.index.to(self.device)))
         self.update(loss, 'faces')
         return dict(loss=loss.detach()) | terms
+
+    def read(self, x):
+        "What the network reads, and the logits of the identities."
+        with self.accelerator.autocast(): reading = self.faces(x.to(memory_format=torch.channels_last))
+        return reading, self.identities(reading.embedding)
 
     def validate(self):
         part = self.val_set.select(slice(self.options.val_images or None))

@@ -16,6 +16,7 @@ from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, opt, run_main
 from .data import DATASETS, RandomFlip, source_of
 from .figures import image_grid
 from .losses import Looks, PerceptualLoss, WeightedLoss, frozen, nonsaturating_d_loss, r1_penalty, term
+from .processes import gathered
 from .stylegan2 import Discriminator, Generator, mix_styles
 from .training import FaceRunOptions, Training, batch_means, fit, update_average
 
@@ -48,11 +49,10 @@ def mixed_codes(
     structure,  # structure codes (B,C,4,4)
     constant,   # the generator's learned constant (1,C,4,4)
 ) -> tuple:     # codes and structure of the same shapes
-    "Three quarters as they are, an eighth without structure code, an eighth with one code for all layers besides."
-    most, last = len(codes) * 6 // 8, len(codes) * 7 // 8
-    single = codes[last:].mean(1, keepdim=True).expand_as(codes[last:])
-    constant = constant.to(structure.dtype).expand(len(codes) - most, -1, -1, -1)
-    return torch.cat([codes[:last], single]), torch.cat([structure[:most], constant])
+    "Three quarters as they are, an eighth without structure code, an eighth with one code for all layers besides: by chance."
+    chance = torch.rand(len(codes), device=codes.device)
+    codes = torch.where((chance < 7/8)[:, None, None], codes, codes.mean(1, keepdim=True))
+    return codes, torch.where((chance < 6/8)[:, None, None, None], structure, constant.to(structure.dtype))
 
 # %% ../nbs/30_train_generator.ipynb #b0c6a4db
 def random_codes(
@@ -62,10 +62,11 @@ def random_codes(
 ) -> torch.Tensor:  # (n, n_styles, D)
     "W+ codes of random z."
     config, device = generator.config, next(generator.parameters()).device
-    w = generator.w_plus(generator.map(torch.randn(2 * n, config.style_dim, device=device)))
+    z = torch.randn(n, 2, config.style_dim, device=device)
+    a, b = generator.map(z.flatten(0, 1)).unflatten(0, (n, 2)).unbind(1)
     crossover = torch.randint(1, config.n_styles, (n, 1), device=device)
     crossover[torch.rand(n, device=device) >= mixing] = config.n_styles
-    return mix_styles(*w.chunk(2), torch.arange(config.n_styles, device=device) >= crossover)
+    return mix_styles(generator.w_plus(a), generator.w_plus(b), torch.arange(config.n_styles, device=device) >= crossover)
 
 # %% ../nbs/30_train_generator.ipynb #ef7ab7c6
 def energy_distance(
@@ -78,7 +79,12 @@ def energy_distance(
 
 
 @term('map_lambda', 'map', training_only=True)
-def map_term(mapped, codes): "Distance of mapped z from the mean codes of a batch: for the mapping network alone."; return energy_distance(mapped, codes.detach().float().mean(1))
+def map_term(
+    mapped,  # mapped z (N,D)
+    codes,   # the encoder's codes (B,n_styles,D)
+) -> torch.Tensor:
+    "Distance of mapped z from the mean codes of a batch, of all processes: for the mapping network alone."
+    return energy_distance(gathered(mapped), gathered(codes.detach().float().mean(1)))
 
 # %% ../nbs/30_train_generator.ipynb #8af7ef5f
 class GeneratorTraining(Training):
@@ -94,7 +100,7 @@ class GeneratorTraining(Training):
         o, config = options, ASITConfig.preset(options.preset)
         self.train_set, self.val_set = o.sets(o.dataset, config.generator.size)
         self.asit = self.add_network('asit', ASIT.from_pretrained(o.initial) if o.initial else ASIT(config)).train()
-        self.generator = self.asit.decoder.requires_grad_(True)
+        self.generator, self.resting = self.asit.decoder.requires_grad_(True), [self.asit]  # its feature branch rests
         self.average = self.add_network('generator', Generator(self.generator.config)).eval().requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
         size = {k: getattr(self.generator.config, k) for k in ('size', 'channel_multiplier', 'width')}
@@ -114,17 +120,22 @@ def batches(self: GeneratorTraining, start):
 @patch
 def step(self: GeneratorTraining, batch, i):
     x, game = batch.images, i >= self.options.warm_start
-    given, scores = self.reconstruct(x), {}
+    given, scores = self.through(self.asit, self.draw, x, game), {}
     if game:
-        fake = self.fakes(len(x))
-        scores = self.discriminate(x, fake.detach(), i)
-        with frozen(self.discriminator), self.accelerator.autocast(): given['fake'] = self.discriminator(fake).float()
+        scores = self.discriminate(x, given['fake'].detach(), i)
+        with frozen(self.discriminator), self.accelerator.autocast(): given['fake'] = self.discriminator(given['fake']).float()
+    given['looks'] = Looks(given['image'], x, self.perceptual)
     with self.accelerator.autocast(): loss, terms = self.loss(leave_out=() if game else ('g_loss',), **given)
-    self.update(loss, 'encoder', 'generator')
-    update_average(self.average, self.generator, self.options.ema)
+    if self.update(loss, 'encoder', 'generator'): update_average(self.average, self.generator, self.options.ema)
     return dict(loss=loss.detach()) | terms | scores
 
 # %% ../nbs/30_train_generator.ipynb #0af5ad60
+@patch
+def draw(self: GeneratorTraining, x, game):
+    "What the terms read, with fakes when the game is on."
+    return self.reconstruct(x) | (dict(fake=self.fakes(len(x))) if game else {})
+
+
 @patch
 def reconstruct(self: GeneratorTraining, x):
     "What the terms read, of images `x`."
@@ -134,8 +145,7 @@ def reconstruct(self: GeneratorTraining, x):
         codes, structure = mixed_codes(absolute, encoding.structure, self.generator.input.input)
         image = self.asit.decode(codes, structure, 'random').image.float()
     z = torch.randn(8 * len(x), self.generator.config.style_dim, device=self.device)
-    looks = Looks(image, x, self.perceptual)
-    return dict(image=image, target=x, looks=looks, codes=absolute, structure=encoding.structure, mapped=self.generator.map(z))
+    return dict(image=image, target=x, codes=absolute, structure=encoding.structure, mapped=self.generator.map(z))
 
 
 @patch
@@ -148,13 +158,19 @@ def fakes(self: GeneratorTraining, n):
 @patch
 def discriminate(self: GeneratorTraining, real, fake, i):
     "The discriminator's step."
+    loss, penalty = self.through(self.discriminator, self.judge, real, fake, i % self.options.r1_interval == 0)
+    self.update(loss + self.options.r1_gamma / 2 * self.options.r1_interval * penalty, 'discriminator')
+    return dict(d_loss=loss.detach())
+
+
+@patch
+def judge(self: GeneratorTraining, real, fake, lazy):
+    "The discriminator's loss, and R1 in the steps that have it."
     with self.accelerator.autocast(): d_real, d_fake = self.discriminator(real), self.discriminator(fake)
-    loss = terms = nonsaturating_d_loss(d_real.float(), d_fake.float())
-    if i % self.options.r1_interval == 0:
-        images = real[:max(4, len(real) // 2)].clone().requires_grad_()
-        loss = loss + self.options.r1_gamma / 2 * self.options.r1_interval * r1_penalty(self.discriminator(images), images)
-    self.update(loss, 'discriminator')
-    return dict(d_loss=terms.detach())
+    loss = nonsaturating_d_loss(d_real.float(), d_fake.float())
+    if not lazy: return loss, torch.zeros_like(loss)
+    images = real.clone().requires_grad_()
+    return loss, r1_penalty(self.discriminator(images), images)
 
 # %% ../nbs/30_train_generator.ipynb #739f91e7
 @patch

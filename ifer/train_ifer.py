@@ -248,7 +248,7 @@ class IFERTraining(Training):
                          num_classes=len(self.train_set.classes)) if o.mixup or o.cutmix or o.cutmix_minmax else None
         o.max_steps, falling, warmup, per_epoch = step_counts(o, len(self.train_set), self.accelerator.num_processes)
         self.lr_factor = make_schedule(o, falling, warmup, per_epoch)
-        self.mixed_until = o.mixup_off_epoch * max(1, len(self.train_set) // o.batch_size) or float('inf')
+        self.mixed_until = o.mixup_off_epoch * max(1, len(self.train_set) // (o.batch_size * self.accelerator.num_processes)) or float('inf')
 
     def batches(self, start):
         return self.loader(start, self.augment, balanced=self.options.balanced)
@@ -257,11 +257,14 @@ class IFERTraining(Training):
         x, y = batch.images, batch.labels
         mixed = self.mix and i < self.mixed_until
         if mixed: x, y = self.mix(x, y)
-        with self.accelerator.autocast(): logits = self.ifer(x).float()
+        logits = self.through(self.ifer, self.read, x)
         loss, terms = self.loss(images=x, logits=logits, wanted=y, smoothing=0. if mixed else self.options.smoothing, class_weight=self.class_weight)
-        self.update(loss, 'ifer', clip=self.options.clip_grad)
-        if self.options.model_ema: update_average(self.average, self.ifer, self.options.model_ema_decay)
+        if self.update(loss, 'ifer', clip=self.options.clip_grad) and self.options.model_ema: update_average(self.average, self.ifer, self.options.model_ema_decay)
         return dict(loss=loss.detach()) | terms | dict(accuracy=(logits.argmax(1) == batch.labels).float().mean())
+
+    def read(self, x):
+        "Logits of images."
+        with self.accelerator.autocast(): return self.ifer(x).float()
 
     def validate(self):
         part = spread(self.val_set, self.options.val_images)

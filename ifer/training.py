@@ -29,7 +29,8 @@ from .loop import (Callback, FaceRunOptions, FitLine, Loop, Training, batch_mean
                        make_accelerator, spread, update_average)
 from .metrics import NotFiniteError
 from .network import fingerprint
-from .runs import MAY_DIFFER, Note, Run, Summary, is_main, locked, run_folder, shipped_run
+from .processes import first_says, is_main, place, total
+from .runs import MAY_DIFFER, Note, Run, Summary, locked, run_folder, shipped_run
 
 # %% ../nbs/22_training.ipynb #576e6765
 _all_ = ['Callback', 'FaceRunOptions', 'FitLine', 'Loop', 'Training', 'batch_means', 'cosine_factor', 'in_order', 'make_accelerator', 'spread',
@@ -73,18 +74,20 @@ class Metrics(Callback):
     after = 'Checkpoints'  # which tell where to start
     def before_fit(self, loop):
         from torch.utils.tensorboard import SummaryWriter
+        self.sums, self.count = {}, 0
+        if not is_main(): return
         self.path = loop.exp_dir/'metrics.jsonl'
         loop.exp_dir.mkdir(parents=True, exist_ok=True)
         rows = [r for r in read_metrics(self.path) if r['step'] <= loop.step] if self.path.exists() else []
         with atomic_path(self.path) as temporary: temporary.write_text(''.join(json.dumps(r) + '\n' for r in rows))
         self.board = SummaryWriter(loop.exp_dir/'logs', purge_step=loop.step + 1)
-        self.sums, self.count = {}, 0
 
     def after_step(self, loop):
         for k, v in loop.scalars.items(): self.sums[k] = self.sums.get(k, 0.) + float(v)
         self.count += 1
         if loop.due(loop.options.board_interval):
-            self.write(loop, 'train', {k: v / self.count for k, v in self.sums.items()})
+            *sums, count = total(*self.sums.values(), self.count)
+            self.write(loop, 'train', {k: v / count for k, v in zip(self.sums, sums)})
             self.sums, self.count = {}, 0
 
     def after_validation(self, loop): self.write(loop, 'val', loop.metrics)
@@ -96,6 +99,7 @@ class Metrics(Callback):
         values,  # name -> number
     ):
         "One line, one point on each board."
+        if not is_main(): return
         row = dict(step=loop.step, split=split, seconds=round(loop.seconds, 2)) | {k: float(v) for k, v in values.items()}
         with open(self.path, 'a', encoding='utf-8') as f: f.write(json.dumps(row) + '\n')
         for k, v in values.items(): self.board.add_scalar(f'{split}/{k}', float(v), loop.step)
@@ -224,6 +228,13 @@ def resume(
     loop,  # the `Loop`
 ) -> Path | None:  # the checkpoint it goes on from
     "Load the newest checkpoint that can be loaded; `CheckpointError` when there are some and none can."
+    place = first_says(lambda: _load_newest(loop))  # one process tries
+    if place and not is_main(): load_checkpoint(loop, place)
+    return place
+
+
+def _load_newest(loop):
+    "Try the checkpoints, newest first."
     broken, error = [], None
     for place in reversed(find_checkpoints(loop.exp_dir/'checkpoints')):
         try: load_checkpoint(loop, place)
@@ -231,16 +242,15 @@ def resume(
             broken.append(place)
             error = error or e
             continue
-        if broken: _set_aside(loop, place, broken, error)
+        if broken: _set_aside(place, broken, error)
         return place
     if error: raise CheckpointError(f'{error}; no other checkpoint can be loaded: remove {loop.exp_dir}/checkpoints to start anew')
 
 
-def _set_aside(loop, place, broken, error):
+def _set_aside(place, broken, error):
     "Rename `broken` checkpoints, have `last` name `place`, and say so."
-    if is_main():
-        for old in broken: os.replace(old, old.with_name(f'broken_{old.name}_{time.time_ns()}'))
-        _point(place.parent/'last', place)
+    for old in broken: os.replace(old, old.with_name(f'broken_{old.name}_{time.time_ns()}'))
+    _point(place.parent/'last', place)
     warnings.warn(f'{error}; set aside, going on from {place.name}', stacklevel=2)
 
 
@@ -269,20 +279,26 @@ class Interrupts(Callback):
     after = 'Callback'  # that is, after all others
     old = {}
     def before_fit(self, loop):
-        self.got, self.old = None, {}
+        self.got, self.old = 0, {}
         if threading.current_thread() is not threading.main_thread(): return
         for s in (signal.SIGINT, signal.SIGTERM): self.old[s] = signal.signal(s, self.note)
 
     def note(self, number, frame): self.got = number
 
     def after_step(self, loop):
-        if self.got is None: return
+        self.got = self.agreed()
+        if not self.got: return
         self.restore()
         if is_main(): save_checkpoint(loop)
         line = f'stopped at step {loop.step}; the same command goes on from there'
         if self.got == signal.SIGINT: raise KeyboardInterrupt(line)
         print(line)
         raise SystemExit(128 + self.got)
+
+    def agreed(self):
+        "The signal that some process got: a launcher passes it on to all, but not within one step."
+        got = total(*(self.got == s for s in (signal.SIGINT, signal.SIGTERM)))
+        return signal.SIGINT if got[0] else signal.SIGTERM if got[1] else 0
 
     def restore(self):
         "Put the former handlers back."
@@ -303,8 +319,8 @@ def fit(
     callbacks=(),  # a list of `Callback` beside the default ones
 ) -> dict:
     "Hold the run's folder, make the training, run it; returns the summary."
-    folder = run_folder(options, training.__name__)
+    make_accelerator(options.device, options.precision)  # meets the other processes
+    folder = first_says(lambda: run_folder(options, training.__name__))
     with locked(folder):
         if is_main(): sweep(folder)
-        standard = default_callbacks() if is_main() else [StopOnNaN(), Checkpoints(), Interrupts()]
-        return Loop(training(options), folder, [*standard, *callbacks]).run()
+        return Loop(training(options), folder, [*default_callbacks(), *callbacks]).run()
