@@ -31,6 +31,7 @@ setup(
         'dev': (cfg['notebook_requirements'] + ' ' + cfg['dev_requirements']).split(),
         'app': cfg['app_requirements'].split(),
         'synth': cfg['synth_requirements'].split(),
+        'wandb': cfg['wandb_requirements'].split(),
         'docs': cfg['docs_requirements'].split(),
     },
     entry_points={'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from .config import Options, opt, run_main
-from .core import DataError, ImageError, OptionError, atomic_path, closest, get_device, progress, sweep, writable_folder, write_json
+from .core import DataError, ImageError, OptionError, atomic_path, closest, get_device, progress, clear_leftovers, writable_folder, write_json
 from .crops import crop_arcface, crop_ffhq, misfit
 from .detection import detect
 from .images import load_image, square
@@ -272,7 +272,7 @@ def _to_do(options, out):
     files = [f for f in images_below(root) if not f.is_relative_to(out)]
     if not files: raise DataError(f"'{root}' holds no image")
     writable_folder(out, 'out')
-    sweep(out)
+    clear_leftovers(out)
     return files, _crop_names([str(f.relative_to(root)) for f in files], f'.{options.format}')
 
 # %% ../nbs/09_align.ipynb #ed6f4273

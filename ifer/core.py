@@ -6,8 +6,8 @@
 __all__ = ['PRECISIONS', 'seed_all', 'make_rng', 'plain', 'IferError', 'OptionError', 'ImageError', 'DataError', 'ModelError',
            'CheckpointError', 'MissingFileError', 'SaveError', 'TrainingError', 'closest', 'get_device',
            'has_fast_bf16', 'resolve_precision', 'autocast', 'channels_last', 'count_parameters', 'check_tensor',
-           'check_images', 'atomic_path', 'write_json', 'read_json', 'writable_folder', 'sweep', 'package_folder',
-           'asset', 'digest', 'git_revision', 'run_info', 'progress', 'peak_memory_mb']
+           'check_images', 'atomic_path', 'write_json', 'read_json', 'writable_folder', 'clear_leftovers',
+           'package_folder', 'asset', 'digest', 'git_revision', 'run_info', 'progress', 'peak_memory_mb']
 
 # %% ../nbs/00_core.ipynb #e5179bb4
 import difflib
@@ -333,7 +333,7 @@ def writable_folder(
     return path
 
 # %% ../nbs/00_core.ipynb #e085ecb7
-def sweep(
+def clear_leftovers(
     folder,  # of a run that no other process is writing
 ) -> list:   # of names
     "Remove what killed processes left half-written below `folder`."

@@ -6,7 +6,7 @@
 __all__ = ['StopOnNaN', 'Progress', 'Metrics', 'Validation', 'Pictures', 'save_checkpoint', 'find_checkpoints', 'load_checkpoint',
            'resume', 'Checkpoints', 'Interrupts', 'default_callbacks', 'fit', 'Callback', 'FaceRunOptions', 'FitLine',
            'Loop', 'Training', 'batch_means', 'cosine_factor', 'in_order', 'make_accelerator', 'spread',
-           'update_average', 'Note', 'Run', 'Summary', 'is_main', 'locked', 'run_folder', 'shipped_run']
+           'update_average', 'Note', 'Run', 'Summary', 'is_main', 'locked', 'run_folder', 'shipped_run', 'sweep']
 
 # %% ../nbs/22_training.ipynb #35134ede
 import json
@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from .core import CheckpointError, OptionError, TrainingError, atomic_path, progress, sweep, write_json
+from .core import CheckpointError, OptionError, TrainingError, atomic_path, progress, clear_leftovers, write_json
 from .figures import read_metrics
 from .loop import (Callback, FaceRunOptions, FitLine, Loop, Training, batch_means, cosine_factor, in_order,
                        make_accelerator, spread, update_average)
@@ -31,10 +31,12 @@ from .metrics import NotFiniteError
 from .network import fingerprint
 from .processes import first_says, is_main, place, total
 from .runs import MAY_DIFFER, Note, Run, Summary, locked, run_folder, shipped_run
+from .sweep import sweep
+from .trackers import open_trackers
 
 # %% ../nbs/22_training.ipynb #576e6765
 _all_ = ['Callback', 'FaceRunOptions', 'FitLine', 'Loop', 'Training', 'batch_means', 'cosine_factor', 'in_order', 'make_accelerator', 'spread',
-         'update_average', 'Note', 'Run', 'Summary', 'is_main', 'locked', 'run_folder', 'shipped_run']
+         'update_average', 'Note', 'Run', 'Summary', 'is_main', 'locked', 'run_folder', 'shipped_run', 'sweep']
 
 # %% ../nbs/22_training.ipynb #2a28f600
 def _diverges(loop, what):
@@ -70,7 +72,7 @@ def _short(scalars):
 
 # %% ../nbs/22_training.ipynb #0c659bb6
 class Metrics(Callback):
-    "Append to `metrics.jsonl` and TensorBoard (`logs/`)."
+    "Append to `metrics.jsonl`, to TensorBoard (`logs/`) and to the trackers that are asked for."
     after = 'Checkpoints'  # which tell where to start
     def before_fit(self, loop):
         from torch.utils.tensorboard import SummaryWriter
@@ -81,6 +83,7 @@ class Metrics(Callback):
         rows = [r for r in read_metrics(self.path) if r['step'] <= loop.step] if self.path.exists() else []
         with atomic_path(self.path) as temporary: temporary.write_text(''.join(json.dumps(r) + '\n' for r in rows))
         self.board = SummaryWriter(loop.exp_dir/'logs', purge_step=loop.step + 1)
+        self.trackers = open_trackers(loop.training.accelerator, loop.options, loop.exp_dir)
 
     def after_step(self, loop):
         for k, v in loop.scalars.items(): self.sums[k] = self.sums.get(k, 0.) + float(v)
@@ -103,9 +106,11 @@ class Metrics(Callback):
         row = dict(step=loop.step, split=split, seconds=round(loop.seconds, 2)) | {k: float(v) for k, v in values.items()}
         with open(self.path, 'a', encoding='utf-8') as f: f.write(json.dumps(row) + '\n')
         for k, v in values.items(): self.board.add_scalar(f'{split}/{k}', float(v), loop.step)
+        for tracker in self.trackers: tracker.log({f'{split}/{k}': float(v) for k, v in values.items()}, step=loop.step)
 
     def on_exit(self, loop):
         if hasattr(self, 'board'): self.board.close()
+        for tracker in getattr(self, 'trackers', ()): tracker.finish()
 
 # %% ../nbs/22_training.ipynb #0e1cf910
 class Validation(Callback):
@@ -322,5 +327,5 @@ def fit(
     make_accelerator(options.device, options.precision)  # meets the other processes
     folder = first_says(lambda: run_folder(options, training.__name__))
     with locked(folder):
-        if is_main(): sweep(folder)
+        if is_main(): clear_leftovers(folder)
         return Loop(training(options), folder, [*default_callbacks(), *callbacks]).run()
