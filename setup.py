@@ -28,7 +28,8 @@ setup(
     install_requires=cfg['requirements'].split(),
     extras_require={
         'notebooks': cfg['notebook_requirements'].split(),
-        'dev': (cfg['notebook_requirements'] + ' ' + cfg['dev_requirements']).split(),
+        'onnx': cfg['onnx_requirements'].split(),
+        'dev': ' '.join(cfg[f'{name}_requirements'] for name in ('notebook', 'dev', 'onnx')).split(),
         'app': cfg['app_requirements'].split(),
         'synth': cfg['synth_requirements'].split(),
         'wandb': cfg['wandb_requirements'].split(),
