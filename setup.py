@@ -35,6 +35,6 @@ setup(
         'wandb': cfg['wandb_requirements'].split(),
         'docs': cfg['docs_requirements'].split(),
     },
-    entry_points={'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
+    entry_points={'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"], 'console_scripts': ['ifer = ifer.command:main']},
     zip_safe=False,
 )

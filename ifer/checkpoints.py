@@ -9,14 +9,13 @@ __all__ = ['Loaded', 'load', 'file_info', 'convert', 'main', 'identify']
 import argparse
 import os
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from .asit import ASIT
-from .config import NUMERICS
+from .config import NUMERICS, command
 from .core import CheckpointError, IferError, OptionError, asset, count_parameters, digest, plain
 from .detection import ONet, PNet, RNet
 from .discriminator import InversionDiscriminator
@@ -159,7 +158,7 @@ def convert(
 # %% ../nbs/16_checkpoints.ipynb #b734f027
 def _parser():
     "The words of the command line."
-    parser = argparse.ArgumentParser(prog='python -m ifer.checkpoints', description='What a file of weights holds; and any of them as ours.')
+    parser = argparse.ArgumentParser(prog='ifer', description='What a file of weights holds; and any of them as ours.')
     commands = parser.add_subparsers(dest='command', required=True)
     info = commands.add_parser('info', help='say what files hold')
     info.add_argument('paths', nargs='+', help='files in any of the formats')
@@ -167,31 +166,28 @@ def _parser():
     one.add_argument('path', help='a file in any of the formats')
     one.add_argument('folder', help='where the two files go')
     one.add_argument('--dtype', choices=('float32', 'float16', 'bfloat16'), default='float32', help='type of the floats (default: %(default)s)')
-    for command in (info, one):
-        command.add_argument('--numerics', choices=NUMERICS, help='arithmetic of the encoder (default: what the weights were trained with)')
-        command.add_argument('--classes', type=lambda names: names.split(','), help='names of the classes, in the order of the logits: a,b,c')
-        command.add_argument('--no-verify', dest='verify', action='store_false', help='do not compare digests and checksums')
+    for both in (info, one):
+        both.add_argument('--numerics', choices=NUMERICS, help='arithmetic of the encoder (default: what the weights were trained with)')
+        both.add_argument('--classes', type=lambda names: names.split(','), help='names of the classes, in the order of the logits: a,b,c')
+        both.add_argument('--no-verify', dest='verify', action='store_false', help='do not compare digests and checksums')
     return parser
 
 
 def main(
     argv=None,  # words of the command line; None = this process's
 ):
-    "Body of `python -m ifer.checkpoints`; exit status 2 when a file cannot be read, after what is said of the others."
+    "Body of `ifer info` and `ifer convert`, or `python -m ifer.checkpoints`; exit status 2 when a file cannot be read, after what is said of the others."
     args, failed = _parser().parse_args(argv), False
     options = dict(numerics=args.numerics, classes=args.classes, verify=args.verify)
     def info(path): return file_info(path, **options) + '\n'
     def written(path): return f'written: {convert(path, args.folder, getattr(torch, args.dtype), **options)}'
     asked = [file for path in args.paths for file in _networks(_located(path)) or [path]] if args.command == 'info' else [args.path]
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(f'warning: {message}', file=sys.stderr)
-        for path in asked:
-            try: print((info if args.command == 'info' else written)(path))
-            except IferError as e:
-                failed = True
-                print(f'error: {e}', file=sys.stderr)
+    for path in asked:
+        try: print((info if args.command == 'info' else written)(path))
+        except IferError as e:
+            failed = True
+            print(f'error: {e}', file=sys.stderr)
     if failed: raise SystemExit(2)
 
 # %% ../nbs/16_checkpoints.ipynb #9b01583b
-if __name__ == '__main__' and '__file__' in globals():
-    main()
+if __name__ == '__main__' and '__file__' in globals(): command(main)

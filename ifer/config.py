@@ -112,6 +112,7 @@ def _convert(name, value, kind, choices=None, low=None, high=None):
 @dataclass
 class Options:
     "Base of all options: checked construction, YAML and command line in, plain dictionaries out."
+    _bare: typing.ClassVar = ''        # option that the words without a flag are for
     _renamed: typing.ClassVar = {}    # another name that an option is known by -> its name
     _no_effect: typing.ClassVar = {}  # option that other implementations have -> why it has no effect here
 
@@ -274,8 +275,10 @@ def _joined(words):
 
 def _parser(cls, description):
     "An argparse parser with the options of `cls`."
-    spec = getattr(sys.modules['__main__'], '__spec__', None)
-    parser = argparse.ArgumentParser(prog=f'python -m {spec.name}' if spec else None, usage='%(prog)s [--option VALUE …]', allow_abbrev=False,
+    main = sys.modules['__main__']
+    prog = getattr(main, 'PROG', '') or (f'python -m {main.__spec__.name}' if getattr(main, '__spec__', None) else None)
+    bare = f' [{cls._bare.upper()} …]' if cls._bare else ''
+    parser = argparse.ArgumentParser(prog=prog, usage=f'%(prog)s{bare} [--option VALUE …]', allow_abbrev=False,
                                      description=description, formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=120))
     parser.add_argument('--config', default='', metavar='FILE', help='a YAML file with options, or the name of a shipped one; flags overrule it')
     for heading, entries in _groups(cls).items():
@@ -296,7 +299,9 @@ def parse_args(
 ):
     "Options from the command line: defaults < YAML < flags."
     values, unknown = _parser(cls, description).parse_known_args(_joined(sys.argv[1:] if argv is None else argv))
-    for word in unknown:
+    bare = [word for word in unknown if cls._bare and not word.startswith('-')]
+    if bare: setattr(values, cls._bare, [*filter(None, [getattr(values, cls._bare, None)]), *bare])
+    for word in (word for word in unknown if word not in bare):
         name = word.lstrip('-').split('=')[0]
         raise OptionError(f"there is no option '{plain(name, 80)}'" + closest(name, cls.names()))
     return cls.load(**vars(values))

@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['TOLERANCE', 'PARTS', 'FAST', 'weights', 'normal', 'uniform', 'Row', 'compare', 'Golden', 'batch_mixing',
-           'check_goldens', 'golden_table', 'main']
+           'check_goldens', 'golden_table', 'GoldenOptions', 'main']
 
 # %% ../nbs/53_goldens.ipynb #5cf4103d
-import argparse
 import hashlib
 import math
-import sys
 import zlib
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,8 @@ import torch.nn.functional as F
 from .crops import ARCFACE_TEMPLATE, crop_arcface, similarity
 from .checkpoints import identify
 from .network import Found, build, fill
-from .config import EncoderConfig
-from .core import DataError, IferError, OptionError, asset, closest, get_device, progress
+from .config import EncoderConfig, Options, opt, run_main
+from .core import DataError, OptionError, asset, closest, get_device, progress
 from .detection import MTCNN
 from .discriminator import InversionDiscriminator
 from .encoder import Encoder, original_key
@@ -383,20 +382,21 @@ def golden_table(
     return '\n'.join([*lines, f'{sum(r.right for r in rows)} of {len(rows)} within {TOLERANCE:g}; worst {worst.relative:.1e} ({worst.golden})'])
 
 # %% ../nbs/53_goldens.ipynb #e38fc839
+@dataclass
+class GoldenOptions(Options):
+    "Options of the comparison."
+    _bare = 'parts'
+    parts: tuple[str, ...] = opt((), f"which, of {', '.join(PARTS)}; none: all")
+    device: str = opt('cpu', 'auto, cpu, cuda, cuda:1, mps')
+
+
 def main(
-    argv=None,  # words of the command line; None = this process's
+    options,  # `GoldenOptions`
 ):
-    "Body of `python -m ifer.goldens`: print the table; exit status 1 when a golden is missed."
-    parser = argparse.ArgumentParser(prog='python -m ifer.goldens', description='Compare our networks with the original, number by number.')
-    parser.add_argument('--device', default='cpu', help='auto, cpu, cuda, cuda:1, mps')
-    parser.add_argument('--parts', nargs='*', default=None, help=f"which: {', '.join(PARTS)}")
-    args = parser.parse_args(argv)
-    try: rows = check_goldens(args.parts, args.device)
-    except IferError as e:
-        print(f'error: {e}', file=sys.stderr)
-        raise SystemExit(2) from None
+    "Compare our networks with the original, number by number; exit status 1 when a golden is missed."
+    rows = check_goldens(options.parts, options.device)
     print(golden_table(rows))
     if not all(r.right for r in rows): raise SystemExit(1)
 
 # %% ../nbs/53_goldens.ipynb #fde03a19
-if __name__ == '__main__' and '__file__' in globals(): main()
+if __name__ == '__main__' and '__file__' in globals(): run_main(main, GoldenOptions)
