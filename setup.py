@@ -29,9 +29,10 @@ setup(
     extras_require={
         'notebooks': cfg['notebook_requirements'].split(),
         'onnx': cfg['onnx_requirements'].split(),
-        'dev': ' '.join(cfg[f'{name}_requirements'] for name in ('notebook', 'dev', 'onnx')).split(),
+        'dev': ' '.join(cfg[f'{name}_requirements'] for name in ('notebook', 'dev', 'onnx', 'video')).split(),
         'app': cfg['app_requirements'].split(),
         'synth': cfg['synth_requirements'].split(),
+        'video': cfg['video_requirements'].split(),
         'wandb': cfg['wandb_requirements'].split(),
         'docs': cfg['docs_requirements'].split(),
     },

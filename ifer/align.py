@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ALIGN', 'FRAMED', 'NoFaceError', 'Aligned', 'crop_faces', 'find_and_crop', 'align', 'align_all', 'AlignFolder',
-           'align_folder']
+           'file_stamp', 'write_picture', 'mirrored_names', 'read_journal', 'align_folder']
 
 # %% ../nbs/09_align.ipynb #a69fd665
 import json
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 from warnings import warn
 
+import numpy as np
 import torch
 from PIL import Image
 
 from .config import Options, opt, run_main
 from .core import DataError, ImageError, OptionError, atomic_path, closest, get_device, progress, clear_leftovers, writable_folder, write_json
-from .crops import crop_arcface, crop_ffhq, misfit
+from .crops import crop_arcface, crop_corners, crop_ffhq, misfit
 from .detection import detect
 from .images import load_image, square
 from .layouts import images_below
@@ -41,6 +42,7 @@ class Aligned(NamedTuple):
     faces: int                 # found in the picture
     score: float               # of the one that was taken, 0 without one
     cut: bool                  # whether it was cut out, rather than left as it was
+    quad: np.ndarray | None = None  # (4,2) where it was cut out: the corners as `ffhq_quad` has them
 
 # %% ../nbs/09_align.ipynb #d99a8858
 def _choose(boxes, face):
@@ -64,13 +66,14 @@ def crop_faces(
     if align not in ALIGN: raise OptionError(f"align '{align}' is not known" + closest(align, ALIGN))
     if size is not None and size < 1: raise OptionError(f'size={size}: a crop has at least one pixel')
     size = size or (112 if align == 'arcface' else 256)
-    whole, crop = square(image, size), _CROPS.get(align, crop_ffhq)
+    whole, style = square(image, size), 'arcface' if align == 'arcface' else 'ffhq'
+    crop = _CROPS[style]
     if align == 'none': return [Aligned(whole, 0, 0., False)]
     boxes, landmarks = detect(image, **kwargs)
     if not len(boxes): return [Aligned(whole if align == 'auto' else None, 0, 0., False)]
     def aligned(i):
         cut = align != 'auto' or misfit(landmarks[i], image.size) > FRAMED
-        return Aligned(crop(image, landmarks[i], size) if cut else whole, len(boxes), float(boxes[i, 4]), cut)
+        return Aligned(crop(image, landmarks[i], size) if cut else whole, len(boxes), float(boxes[i, 4]), cut, crop_corners(landmarks[i], style) if cut else None)
     return [aligned(i) for i in (range(len(boxes)) if face == 'all' else [_choose(boxes, face)])]
 
 
@@ -170,62 +173,74 @@ class _Jobs(torch.utils.data.Dataset):
 
     def __getitem__(self, i):
         o, (file, crop) = self.options, self.names[i]
-        row = dict(file=file, stamp=_stamp(self.files[i]))
+        row = dict(file=file, stamp=file_stamp(self.files[i]))
         try:
             found = find_and_crop(load_image(self.files[i], name=repr(file)), o.align, o.size or None, o.face, min_face=o.min_face,
                                   weights=o.weights or None, numerics=o.numerics, device=o.device)
         except ImageError as e: return row | dict(error=str(e))
         row |= dict(faces=found.faces, score=round(found.score, 4), cut=found.cut)
         if found.image is None: return row
-        _write(Path(o.out)/crop, found.image)
+        write_picture(Path(o.out)/crop, found.image)
         return row | dict(crop=crop)
 
 
-def _stamp(file):
+def file_stamp(
+    file,   # path
+) -> list:  # None when there is no such file
     "What changes when a file changes."
     try: info = os.stat(file)
     except OSError: return None
     return [info.st_size, info.st_mtime_ns]
 
 
-def _write(path, image):
+def write_picture(
+    path,   # ends in .png or .jpg
+    image,  # PIL, RGB
+):
     "Write a picture, or nothing."
     with atomic_path(path) as temporary:
         image.save(temporary, format='PNG' if path.suffix == '.png' else 'JPEG', quality=95)
 
 # %% ../nbs/09_align.ipynb #9c084f01
-def _crop_names(files, suffix):
-    "Mirrored names, each its own."
-    taken, names = set(), []
+def mirrored_names(
+    files,   # paths below a folder, or other names; perhaps without end
+    suffix,  # of what is made of them: '.png'
+):           # yields (file, name)
+    "The name of what is made of each file: the same but for its ending, and each its own."
+    taken = set()
     for file in files:
-        crop = str(Path(file).with_suffix(suffix))
-        if crop.lower() in taken: crop = f'{file}{suffix}'
-        taken.add(crop.lower())
-        names.append((file, crop))
-    return names
+        name = str(Path(file).with_suffix(suffix))
+        if name.lower() in taken: name = f'{file}{suffix}'
+        while name.lower() in taken: name += suffix
+        taken.add(name.lower())
+        yield file, name
 
 # %% ../nbs/09_align.ipynb #09a6c54c
-def _read_journal(path, made):
-    "The rows of an earlier run, by file name; refuse a folder made with other options."
+def read_journal(
+    path,        # a journal.jsonl, which need not be there
+    made,        # the options that results depend on
+    name='out',  # the option that names the folder, for the message
+) -> dict:       # name of the file -> its last row
+    "What an earlier run has done; `OptionError` for a folder that was made with other options."
     rows = {}
     lines = path.read_text(encoding='utf-8', errors='replace').splitlines() if path.exists() else []
     for line in lines:
         try: row = json.loads(line)
         except ValueError: continue
-        if 'made' in row and row['made'] != made: raise OptionError(_other_options(path.parent, row['made'], made))
+        if 'made' in row and row['made'] != made: raise OptionError(_other_options(path.parent, row['made'], made, name))
         if 'file' in row: rows[row['file']] = row
     return rows
 
 
-def _other_options(out, before, now):
+def _other_options(out, before, now, name):
     "What to say of a folder that was made with other options."
     differs = ', '.join(f'{k}={before.get(k)!r}' for k in now if before.get(k) != now[k])
-    return f"{out} was made with {differs}: pass the same, or another folder as 'out'"
+    return f"{out} was made with {differs}: pass the same, or another folder as '{name}'"
 
 
 def _is_done(row, file, out):
     "Whether a row of the journal still holds."
-    if row is None or row['stamp'] != _stamp(file): return False
+    if row is None or row['stamp'] != file_stamp(file): return False
     return 'crop' not in row or (out/row['crop']).exists()
 
 # %% ../nbs/09_align.ipynb #eda48de2
@@ -247,7 +262,7 @@ def align_folder(
     "Align the photographs of a folder."
     o, out = options, Path(options.out).expanduser()
     files, names = _to_do(o, out)
-    done = _read_journal(out/'journal.jsonl', o.made())
+    done = read_journal(out/'journal.jsonl', o.made())
     rest = [i for i, (file, name) in enumerate(zip(files, names)) if not _is_done(done.get(name[0]), file, out)]
     workers = min(len(rest), (os.cpu_count() if o.workers < 0 else o.workers))
     jobs = torch.utils.data.Subset(_Jobs(o.replace(out=str(out)), files, names), rest)
@@ -273,7 +288,7 @@ def _to_do(options, out):
     if not files: raise DataError(f"'{root}' holds no image")
     writable_folder(out, 'out')
     clear_leftovers(out)
-    return files, _crop_names([str(f.relative_to(root)) for f in files], f'.{options.format}')
+    return files, list(mirrored_names([str(f.relative_to(root)) for f in files], f'.{options.format}'))
 
 # %% ../nbs/09_align.ipynb #ed6f4273
 if __name__ == '__main__' and '__file__' in globals(): run_main(align_folder, AlignFolder)

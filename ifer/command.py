@@ -20,6 +20,7 @@ COMMANDS = {
         'predict': ('predict', 'pictures in, a table of expressions out'),
         'edit': ('edit', 'another expression for a face'),
         'explore': ('explore', 'a page of sliders for one face'),
+        'invert': ('invert', 'photographs, videos in; inversions, codes and a report out'),
         'align': ('align', 'photographs in, faces as the networks know them out'),
         'evaluate-inversion': ('evaluate_inversion', 'how near reconstructions are to their sources'),
         'evaluate-expression': ('evaluate_expression', 'how often a recogniser is right'),
