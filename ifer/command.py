@@ -30,6 +30,7 @@ COMMANDS = {
         'train-asit': ('train_asit', 'the inversion network'),
         'train-ifer': ('train_ifer', 'the recogniser'),
         'train-features': ('train_features', 'perceptual features of faces, for the losses'),
+        'sweep': ('sweep', 'one notebook with many settings'),
     },
     'Data': {
         'data': ('data', 'splits, classes and sizes of a data set'),

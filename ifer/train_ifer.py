@@ -27,6 +27,7 @@ from .data import DATASETS, class_weights, ifer_transforms, source_of
 from .losses import WeightedLoss, term
 from .metrics import Report, protocol_of, recognition
 from .recognition import logits_of
+from .pictures import framing_of
 from .transforms import DataConfig
 from .runs import run_of
 from .training import FaceRunOptions, Training, fit, spread, update_average
@@ -239,7 +240,7 @@ class IFERTraining(Training):
         self.average = self.add_network('ifer', copy.deepcopy(self.ifer)).eval() if o.model_ema else self.ifer
         if o.freeze_encoder: self.ifer.encoder.requires_grad_(False)
         self.add_optimizer('ifer', recognition_optimizer(o, self.ifer))
-        self.data = DataConfig(size=size, crop_pct=o.crop_pct, interpolation=o.interpolation)
+        self.data = DataConfig(size=size, crop_pct=o.crop_pct, interpolation=o.interpolation, framing=framing_of(self.train_set))
         self.average.info = dict(data=self.data.to_dict())  # by which it is validated
         self.loss = WeightedLoss(o, self.gives)
         self.class_weight = class_weights(self.train_set.labels, len(self.train_set.classes)).to(self.device) if o.weigh_classes else None

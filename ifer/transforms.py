@@ -261,6 +261,7 @@ class DataConfig(Options):
     std: tuple[float, ...] = opt((.5, .5, .5), 'of the channels, of values in [0,1]', low=1e-6, high=1)
     crop_pct: float = opt(1., 'side of the centre crop over side of the picture', low=.1, high=1)
     interpolation: str = opt('bilinear', 'of the picture', choices=('bilinear', 'bicubic'))
+    framing: str = opt('ffhq', "of the faces it has learned from: as in FFHQ, or the data set's own", choices=('ffhq', 'own'))
 
     def check(self):
         if len(self.mean) != 3 or len(self.std) != 3: raise OptionError('mean and std: three numbers each')
