@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['InvertOptions', 'Prepared', 'read_codes', 'invert_all', 'main']
 
-# %% ../nbs/40_invert.ipynb #d8c96a14
-import contextlib
+# %% ../nbs/40_invert.ipynb #ed806501
 import json
 import os
 import time
@@ -70,15 +69,14 @@ class InvertOptions(Options):
         free = ('data_path', 'exp_dir', 'n_images', 'contact_sheet', 'test_batch_size', 'test_workers', 'device')
         return {k: v for k, v in self.to_dict().items() if k not in free}
 
-# %% ../nbs/40_invert.ipynb #1e63dd40
+# %% ../nbs/40_invert.ipynb #7be17042
 def _numbers(text, kind, name):
     "Numbers of an option such as '8,9'."
     try: return [kind(word) for word in text.split(',') if word.strip()]
     except ValueError: raise OptionError(f"option '{name}': {plain(text, 40)!r} is not numbers with commas between") from None
 
 
-@contextlib.contextmanager
-def _checked(o, asit):
+def _check(o, asit):
     "Refuse what would fail at the first picture."
     layers, factors = _numbers(o.latent_mask, int, 'latent_mask'), _numbers(o.resize_factors, float, 'resize_factors')
     n = asit.config.generator.n_styles
@@ -86,7 +84,6 @@ def _checked(o, asit):
     if len(factors) > 1 or factors and not 1 <= factors[0] <= asit.config.encoder.size / 4:
         raise OptionError(f"option 'resize_factors': one factor from 1 to {asit.config.encoder.size / 4:g}, got {plain(o.resize_factors, 40)}")
     if o.paste and o.align == 'none': raise OptionError("option 'paste': nothing is cut out with align=none")
-    yield
 
 # %% ../nbs/40_invert.ipynb #16d46257
 class Prepared(NamedTuple):
@@ -278,24 +275,28 @@ def _holds(row, source, out):
     if row is None or row['stamp'] != source.stamp: return False
     return 'result' not in row or (out/row['result']).exists()
 
-# %% ../nbs/40_invert.ipynb #6e590db2
-def _jobs(named, o, out, done, size):
-    "A function for each source of this process that is not done yet; `done` learns the stamps of all."
-    rank, world = _share()
-    for i, (source, (_, name)) in enumerate(named):
-        if i % world == rank and not _holds(done.get(source.name), source, out): yield partial(_prepare, source, name, o, size)
-
-
-def _named(o, inputs, out):
-    "(source, (its name, the name of its result)), one after another."
-    sources = each_source(o.data_path if inputs is None else inputs, [out])
-    sources = islice(sources, o.n_images or None)
+# %% ../nbs/40_invert.ipynb #3fc5630a
+def _named(sources, suffix):
+    "(source, name of its result), one after another."
     kept = deque()
     def names():
         for source in sources:
             kept.append(source)
             yield source.name
-    for name in mirrored_names(names(), f'.{o.format}'): yield kept.popleft(), name
+    for _, name in mirrored_names(names(), suffix): yield kept.popleft(), name
+
+
+def _total(sources, most, rank, world):
+    "How many pictures this process will go through; None when nobody knows."
+    if not hasattr(sources, '__len__'): return None
+    return len(range(rank, min(len(sources), most or len(sources)), world))
+
+
+def _jobs(sources, o, out, done, size, bar):
+    "A function for each source of this process that is not done yet; the bar learns of those that are."
+    for source, name in sources:
+        if _holds(done.get(source.name), source, out): bar.update()
+        else: yield partial(_prepare, source, name, o, size)
 
 # %% ../nbs/40_invert.ipynb #a94b6a77
 def _report(rows, o, asit, device, seconds, n):
@@ -311,7 +312,7 @@ def _report(rows, o, asit, device, seconds, n):
                 failed={k: r['error'] for k, r in bad.items()},
                 inverted={k: {what: r[what] for what in ('result', 'psnr', 'faces', 'cut')} for k, r in good.items()})
 
-# %% ../nbs/40_invert.ipynb #35473586
+# %% ../nbs/40_invert.ipynb #c4728f31
 def invert_all(
     options,      # `InvertOptions`
     inputs=None,  # what `each_source` takes, in place of `data_path`: a list, an iterator, a folder …
@@ -322,16 +323,20 @@ def invert_all(
     if not o.exp_dir or inputs is None and not o.data_path: raise OptionError('data_path and exp_dir are needed: pictures to invert, and a folder to write to')
     out = writable_folder(o.exp_dir)
     if world == 1: clear_leftovers(out)
-    asit = asit or ASIT.from_pretrained(o.checkpoint_path, device)
+    sources, asit = each_source(o.data_path if inputs is None else inputs, [out]), asit or ASIT.from_pretrained(o.checkpoint_path, device)
     done, begun, n = _journals(out, o.made()), time.perf_counter(), 0
     sheet = _Sheet(None if rank else out/'contact_sheet.png', 0 if rank else o.contact_sheet)
-    with _checked(o, asit), open(out/(f'journal.{rank}.jsonl' if rank else 'journal.jsonl'), 'a', encoding='utf-8') as journal:
+    _check(o, asit)
+    with open(out/(f'journal.{rank}.jsonl' if rank else 'journal.jsonl'), 'a', encoding='utf-8') as journal:
         journal.write('\n' + json.dumps(dict(made=o.made())) + '\n')
-        jobs = _jobs(_named(o, inputs, out), o, out, done, asit.config.encoder.size)
-        for row in progress(_inverted(asit, o, out, jobs, sheet), desc='invert', unit='picture', disable=rank > 0):
+        bar = progress(total=_total(sources, o.n_images, rank, world), desc='invert', disable=rank > 0)
+        mine = islice(_named(sources, f'.{o.format}'), rank, o.n_images or None, world)
+        for row in _inverted(asit, o, out, _jobs(mine, o, out, done, asit.config.encoder.size, bar), sheet):
             journal.write(json.dumps(row) + '\n')
             journal.flush()
+            bar.update()
             n += 1
+        bar.close()
     if len(sheet.tiles) < o.contact_sheet: sheet.write()
     with FileLock(out/'.report.lock'):
         report = _report(_journals(out, o.made()), o, asit, device, time.perf_counter() - begun, n)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ANIMATIONS', 'VIDEOS', 'Source', 'each_source']
 
-# %% ../nbs/09c_sources.ipynb #2d5f37d1
+# %% ../nbs/09c_sources.ipynb #261e43e6
+import os
 from collections.abc import Iterable
 from functools import partial
 from itertools import count
@@ -28,17 +29,23 @@ class Source(NamedTuple):
     load: callable       # () -> PIL image, RGB; `ImageError` when it is none
     stamp: object = None # changes when the file changes; None when there is no file
 
-# %% ../nbs/09c_sources.ipynb #7dbf98e0
+# %% ../nbs/09c_sources.ipynb #905e46ec
 def _of_file(path, name):
     "A picture in a file."
     return Source(name, partial(load_image, path, name=repr(plain(name, 200))), file_stamp(path))
 
 
-def _of_folder(root, leave_out):
+class _Folder:
     "The pictures below a folder."
-    files = [f for f in images_below(root) if not any(f.is_relative_to(out) for out in leave_out)]
-    if not files: raise DataError(f"'{root}' holds no image")
-    for file in files: yield _of_file(file, file.relative_to(root).as_posix())
+    def __init__(self, root, leave_out):
+        self.root, leave_out = Path(os.path.abspath(root)), [os.path.abspath(out) for out in leave_out]
+        self.files = [f for f in images_below(self.root) if not any(f.is_relative_to(out) for out in leave_out)]
+        if not self.files: raise DataError(f"'{root}' holds no image")
+
+    def __len__(self): return len(self.files)
+
+    def __iter__(self):
+        for file in self.files: yield _of_file(file, file.relative_to(self.root).as_posix())
 
 # %% ../nbs/09c_sources.ipynb #a4beb373
 def _of_object(x, name):
@@ -111,15 +118,15 @@ def _is_animated(path):
         with Image.open(path, formats=('GIF', 'WEBP', 'PNG')) as image: return getattr(image, 'n_frames', 1) > 1
     except Exception: return False  # what it is will be said when it is read
 
-# %% ../nbs/09c_sources.ipynb #3f254e4e
+# %% ../nbs/09c_sources.ipynb #e6dde875
 def each_source(
     inputs,        # folder, picture, video, list or iterator of pictures (paths, PIL, arrays, tensors; or pairs of name and picture), data set
     leave_out=(),  # folders below it that are not looked into
-):                 # yields a `Source` at a time
+):                 # gives a `Source` at a time; the number of them is known (`len`) for folders alone
     "Pictures one after another; nothing is read before it is its turn."
     if isinstance(inputs, (str, Path)):
         path = Path(inputs).expanduser()
-        if path.is_dir(): return _of_folder(path, leave_out)
+        if path.is_dir(): return _Folder(path, leave_out)
         if not path.exists(): raise DataError(f"'{plain(path, 200)}': there is no such file or folder")
         if path.suffix.lower() in VIDEOS: return _of_video(path, _film_frames)
         if path.suffix.lower() in ANIMATIONS and _is_animated(path): return _of_video(path, _animation_frames)
