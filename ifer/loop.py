@@ -9,6 +9,7 @@ __all__ = ['Training', 'batch_means', 'spread', 'in_parts', 'FaceRunOptions', 'm
 # %% ../nbs/21b_loop.ipynb #799a7051
 import math
 import os
+import re
 import time
 import warnings
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from accelerate.utils import recursively_apply
 from fastcore.basics import patch
 from torch import nn
 
-from .core import (OptionError, channels_last, closest, get_device, make_rng, peak_memory_mb, progress, resolve_precision,
+from .core import (OptionError, TrainingError, channels_last, closest, get_device, make_rng, peak_memory_mb, progress, resolve_precision,
                        run_info, seed_all)
 from .config import RunOptions, opt
 from .data import batches, train_and_val, train_loader
@@ -43,6 +44,7 @@ class Training:
         options,  # `RunOptions` of the job
     ):
         self.options, self.networks, self.optimizers, self.loop, self.data = options, {}, {}, None, None
+        self.skipped = {} if options.on_bad_image == 'skip' else None
         self.accelerator, self.shared, self.resting = make_accelerator(options.device, options.precision, options.accumulate), {}, ()
         self.device = self.accelerator.device
         seed_all(options.seed)
@@ -139,7 +141,7 @@ def loader(
 ):
     "Batches of `train_set`; every process gets its share."
     o, a = self.options, self.accelerator
-    return train_loader(self.train_set, o.batch_size * a.num_processes, o.seed, start, o.workers, augment, self.device, a.process_index, a.num_processes, **more)
+    return train_loader(self.train_set, o.batch_size * a.num_processes, o.seed, start, o.workers, augment, self.device, a.process_index, a.num_processes, skipped=self.skipped, **more)
 
 
 @patch
@@ -317,6 +319,7 @@ def run(self: Loop) -> dict:
             self.call('before_fit')
             if self.step < self.options.max_steps: self._steps()
             self.call('after_fit')
+        except (RuntimeError, MemoryError) as e: raise _advised(self, e) from e
         finally: self.call('on_exit')
     return self.summary()
 
@@ -334,6 +337,14 @@ def _steps(self: Loop):
         self.seconds = time.perf_counter() - started
         self.call('after_step')
         if self.step >= self.options.max_steps: return
+
+
+def _advised(loop, error):
+    "The error itself; where memory ran out, which options need less."
+    if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not re.search("can't allocate memory|out of memory", str(error)): return error
+    o = loop.options
+    return TrainingError(f'out of memory at step {loop.step}: compute each batch in more parts (accumulate, now {o.accumulate}), or lower batch_size (now '
+                         f'{o.batch_size}), or pass activation_checkpointing, or precision bf16 (now {o.precision}); the checkpoints are as they were')
 
 
 @patch
@@ -359,7 +370,7 @@ def summary(self: Loop) -> dict:
     t = self.training
     return Summary(step=self.step, metrics=self.metrics, best=self.best, chosen_by=f"{t.metric} on {getattr(t.val_set, 'origin', '') or t.val_set.split}" if t.val_set else t.metric,
                    seconds=round(self.seconds, 1), peak_memory_mb=round(peak_memory_mb(t.device)), data=t.data_info(),
-                   folder=str(self.exp_dir), options=self.options.to_dict(), precision=t.accelerator.mixed_precision.replace('no', 'fp32'),
+                   folder=str(self.exp_dir), skipped=t.skipped or {}, processes=t.accelerator.num_processes, options=self.options.to_dict(), precision=t.accelerator.mixed_precision.replace('no', 'fp32'),
                    **run_info(t.device))
 
 # %% ../nbs/21b_loop.ipynb #b379d495

@@ -109,15 +109,15 @@ def locked(
 
 # %% ../nbs/17_runs.ipynb #470a98bf
 MAY_DIFFER = {'exp_dir', 'tag', 'max_steps', 'device', 'workers', 'test_workers', 'board_interval', 'image_interval', 'val_interval', 'save_interval',
-              'test_batch_size', 'log_with', 'use_wandb'}  # options that do not make another run
+              'test_batch_size', 'log_with', 'use_wandb', 'epochs', 'accumulate', 'keep', 'keep_every', 'activation_checkpointing', 'on_bad_image'}  # options that do not make another run
 
 
 def other_options(
     ours,    # a dictionary: option -> value
     theirs,  # that of the run in a folder
 ) -> list:   # names
-    "Options by which two runs differ."
-    return [k for k in ours if k not in MAY_DIFFER and theirs.get(k, ours[k]) != ours[k]]
+    "Options by which two runs differ; `auto` is whatever the other one has."
+    return [k for k in ours if k not in MAY_DIFFER and theirs.get(k, ours[k]) not in (ours[k], 'auto') and ours[k] != 'auto']
 
 # %% ../nbs/17_runs.ipynb #3606dd71
 def _home(name):

@@ -23,14 +23,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from .core import CheckpointError, OptionError, TrainingError, atomic_path, progress, clear_leftovers, write_json
+from .core import (CheckpointError, OptionError, TrainingError, atomic_path, clear_leftovers, digest, get_device, progress, read_json, resolve_precision, run_info, write_json)
 from .figures import read_metrics
 from .loop import (Callback, FaceRunOptions, FitLine, Loop, Training, batch_means, cosine_factor, in_order,
                        make_accelerator, spread, update_average)
 from .metrics import NotFiniteError
 from .network import fingerprint
-from .processes import first_says, is_main, place, total
-from .runs import MAY_DIFFER, Note, Run, Summary, locked, run_folder, shipped_run
+from .processes import first_says, is_main, join, total
+from .runs import Note, Run, Summary, locked, other_options, run_folder, shipped_run
 from .sweep import sweep
 from .trackers import open_trackers
 
@@ -148,13 +148,13 @@ class Pictures(Callback):
 
 # %% ../nbs/22_training.ipynb #b56360e3
 def save_checkpoint(
-    loop,    # the `Loop`
-    keep=2,  # how many `step_N` folders to keep beside the best one
+    loop,  # the `Loop`
 ) -> Path:
     "Write `checkpoints/step_N` and point `last` (and `best`) to it."
     root, t = loop.exp_dir/'checkpoints', loop.training
     place = root/f'step_{loop.step:07d}'
-    state = dict(step=loop.step, best=loop.best, metrics=loop.metrics, seconds=loop.seconds, options=loop.options.to_dict(),
+    state = dict(step=loop.step, best=loop.best, metrics=loop.metrics, seconds=loop.seconds, options=loop.options.to_dict(), **_identity(loop),
+                 rate=t.lr_factor(loop.step), info=run_info(t.device),
                  optimizers={n: o.state_dict() for n, o in t.optimizers.items()},
                  scaler=t.accelerator.scaler.state_dict() if t.accelerator.scaler else None)
     with atomic_path(place) as temporary:
@@ -166,7 +166,7 @@ def save_checkpoint(
         torch.save(state, temporary/'state.pt')
     _point(root/'last', place)
     if loop.best and loop.best['step'] == loop.step: _point(root/'best', place)
-    _prune(root, keep)
+    _prune(root, loop.options)
     return place
 
 
@@ -186,11 +186,19 @@ def _point(link, place):
         with atomic_path(link) as copy: shutil.copytree(place, copy)
 
 
-def _prune(root, keep):
-    "Remove the oldest `step_N` but for the newest `keep` and the best."
+def _prune(root, options):
+    "Remove the oldest `step_N` but for the newest `keep`, the best, and every `keep_every`-th step."
     best = (root/'best').resolve()
-    for old in find_checkpoints(root)[:-keep]:
-        if old.resolve() != best: shutil.rmtree(old)
+    for old in find_checkpoints(root)[:-options.keep]:
+        every = options.keep_every and int(old.name.split('_')[1]) % options.keep_every == 0
+        if old.resolve() != best and not every: _remove_whole(old)
+
+
+def _remove_whole(folder):
+    "Take its name from a folder first, so that a checkpoint is never seen without some of its files."
+    gone = folder.with_name(f'.{folder.name}.{os.urandom(4).hex()}.tmp')
+    os.replace(folder, gone)
+    shutil.rmtree(gone)
 
 
 def find_checkpoints(
@@ -200,12 +208,30 @@ def find_checkpoints(
     return sorted(p for p in Path(root).glob('step_*') if (p/'state.pt').exists())
 
 # %% ../nbs/22_training.ipynb #77d5cfe7
-def _sameoptions(loop, theirs):
-    "`OptionError` when the checkpoint's options make another run than the loop's."
+def _identity(loop):
+    "What a run is besides its options: how many processes share a step, and which images it sees."
+    def listing(ds): return digest('\n'.join([*ds.classes, *map(str, ds.labels), *(Path(p).name for p in ds.paths)]).encode())
+    sets = dict(train=loop.training.train_set, val=loop.training.val_set)
+    return dict(processes=loop.training.accelerator.num_processes, sets={name: listing(ds) for name, ds in sets.items() if ds is not None})
+
+
+def _same_run(loop, state):
+    "`OptionError` when the checkpoint is of another run than the loop's."
     ours, default = loop.options.to_dict(), type(loop.options)().to_dict()  # an option that is newer than the checkpoint had its default
-    changes = [f'{k} {theirs.get(k, default[k])!r} -> {v!r}' for k, v in ours.items()
-               if k not in MAY_DIFFER and v != theirs.get(k, default[k])]
+    now, theirs = _identity(loop), default | state['options']
+    changes = [f'{k} {theirs[k]!r} -> {ours[k]!r}' for k in other_options(ours, theirs) if k != 'batch_size']
+    before, images = theirs['batch_size'] * state.get('processes', 1), ours['batch_size'] * now['processes']
+    if images != before: changes.append(f'batch_size times processes {before} -> {images}')
+    changes += [f'other {name} images' for name, listing in state.get('sets', {}).items() if listing != now['sets'].get(name)]
     if changes: raise OptionError(f"{loop.exp_dir} holds a run with other options ({', '.join(changes)}); use its options, or another exp_dir")
+
+
+def _say_schedule(loop, state):
+    "What becomes of the learning rate of a run that goes on for longer, or for less long."
+    before, now, rate = state['options']['max_steps'], loop.options.max_steps, loop.training.lr_factor(loop.step)
+    if before == now or not is_main(): return
+    print(f"max_steps {before} -> {now}: from step {loop.step} on, the learning rate is {rate:.3g} of its peak, and was to be {state.get('rate', rate):.3g}; "
+          f"at the end it is {loop.training.lr_factor(now - 1):.3g}")
 
 
 def load_checkpoint(
@@ -217,7 +243,7 @@ def load_checkpoint(
     try:
         if zipfile.ZipFile(Path(place)/part).testzip(): raise CheckpointError('a checksum differs')
         state = torch.load(Path(place)/part, weights_only=True, map_location='cpu')
-        _sameoptions(loop, state['options'])
+        _same_run(loop, state)
         for name, network in t.networks.items():
             part = _file(t, name)
             if state.get('digests', {}).get(part) not in (None, fingerprint(Path(place)/part)): raise CheckpointError('a digest differs')
@@ -227,6 +253,7 @@ def load_checkpoint(
     except Exception as e: raise CheckpointError(f'{place}: {part} is missing, damaged or of another network ({type(e).__name__})') from e
     if state['scaler']: t.accelerator.scaler.load_state_dict(state['scaler'])
     loop.step, loop.best, loop.metrics, loop.seconds = (state[k] for k in ('step', 'best', 'metrics', 'seconds'))
+    _say_schedule(loop, state)
 
 # %% ../nbs/22_training.ipynb #fd208b50
 def resume(
@@ -318,14 +345,23 @@ def default_callbacks() -> list:
     return [StopOnNaN(), Validation(), Checkpoints(), Metrics(), Pictures(), Progress(), Interrupts()]
 
 # %% ../nbs/22_training.ipynb #c3fc8dda
+def _settled(options, folder):
+    "The options with a precision that stays: that of the run in the folder; of a new run, what is fast here now."
+    if options.precision != 'auto': return options
+    config, device = folder/'config.json', get_device(options.device)
+    before = read_json(config).get('precision', 'auto') if config.exists() else 'auto'
+    return options.replace(precision=resolve_precision(before, device))
+
+
 def fit(
     training,      # class of the `Training`
     options,       # its `RunOptions`
     callbacks=(),  # a list of `Callback` beside the default ones
 ) -> dict:
     "Hold the run's folder, make the training, run it; returns the summary."
-    make_accelerator(options.device, options.precision)  # meets the other processes
+    join(get_device(options.device))
     folder = first_says(lambda: run_folder(options, training.__name__))
     with locked(folder):
         if is_main(): clear_leftovers(folder)
-        return Loop(training(options), folder, [*default_callbacks(), *callbacks]).run()
+        settled = first_says(lambda: _settled(options, folder))
+        return Loop(training(settled), folder, [*default_callbacks(), *callbacks]).run()
