@@ -14,6 +14,8 @@ _HOME = {  # public name -> the module it lives in: imported on first use, so th
     'IFER': 'expression', 'Prediction': 'expression', 'FaceFeatures': 'features', 'FaceEmbedder': 'identity', 'load': 'checkpoints',
 }
 
+_MORE = dict(ASIT='export', IFER='export')  # public name -> a module that gives it further methods
+
 __all__ = [*_HOME, '__version__']
 
 
@@ -21,6 +23,7 @@ def __getattr__(name):
     from importlib import import_module
     if name not in _HOME: raise AttributeError(f"module 'ifer' has no attribute '{name}'")
     value = getattr(import_module(f'ifer.{_HOME[name]}'), name)
+    if name in _MORE: import_module(f'ifer.{_MORE[name]}')
     globals()[name] = value
     return value
 

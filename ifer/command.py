@@ -40,6 +40,7 @@ COMMANDS = {
     'Weights': {
         'info': ('checkpoints', 'info', 'what a file of weights holds'),
         'convert': ('checkpoints', 'convert', 'a published file as safetensors and JSON'),
+        'export': ('export', 'a network as ONNX or torch.export, in 8 bits too'),
         'goldens': ('goldens', 'our networks against the original, number by number'),
     },
     'By the names of the original': {
