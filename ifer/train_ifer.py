@@ -11,6 +11,7 @@ import copy
 import typing
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
@@ -24,6 +25,7 @@ from .expression import IFER
 from .config import IFERConfig, opt, run_main
 from .core import OptionError, closest, make_rng
 from .data import DATASETS, class_weights, ifer_transforms, source_of
+from .figures import image_grid
 from .losses import WeightedLoss, term
 from .metrics import Report, protocol_of, recognition
 from .recognition import logits_of
@@ -251,27 +253,43 @@ class IFERTraining(Training):
         self.lr_factor = make_schedule(o, falling, warmup, per_epoch)
         self.mixed_until = o.mixup_off_epoch * max(1, len(self.train_set) // (o.batch_size * self.accelerator.num_processes)) or float('inf')
 
-    def batches(self, start):
-        return self.loader(start, self.augment, balanced=self.options.balanced)
-
-    def step(self, batch, i):
-        x, y = batch.images, batch.labels
-        mixed = self.mix and i < self.mixed_until
-        if mixed: x, y = self.mix(x, y)
-        logits = self.through(self.ifer, self.read, x)
-        loss, terms = self.loss(images=x, logits=logits, wanted=y, smoothing=0. if mixed else self.options.smoothing, class_weight=self.class_weight)
-        if self.update(loss, 'ifer', clip=self.options.clip_grad) and self.options.model_ema: update_average(self.average, self.ifer, self.options.model_ema_decay)
-        return dict(loss=loss.detach()) | terms | dict(accuracy=(logits.argmax(1) == batch.labels).float().mean())
-
-    def read(self, x):
-        "Logits of images."
-        with self.accelerator.autocast(): return self.ifer(x).float()
-
-    def validate(self):
-        part = spread(self.val_set, self.options.val_images)
-        return evaluate_recognition(self.average, part, part.labels, protocol_of(part), self.options.test_batch_size).values
+# %% ../nbs/32_train_ifer.ipynb #7a6721b4
+@patch
+def batches(self: IFERTraining, start):
+    return self.loader(start, self.augment, balanced=self.options.balanced)
 
 
+@patch
+def step(self: IFERTraining, batch, i):
+    x, y = batch.images, batch.labels
+    mixed = self.mix and i < self.mixed_until
+    if mixed: x, y = self.mix(x, y)
+    logits = self.through(self.ifer, self.read, x)
+    loss, terms = self.loss(images=x, logits=logits, wanted=y, smoothing=0. if mixed else self.options.smoothing, class_weight=self.class_weight)
+    if self.update(loss, 'ifer', clip=self.options.clip_grad) and self.options.model_ema: update_average(self.average, self.ifer, self.options.model_ema_decay)
+    return dict(loss=loss.detach()) | terms | dict(accuracy=(logits.argmax(1) == batch.labels).float().mean())
+
+
+@patch
+def read(self: IFERTraining, x):
+    "Logits of images."
+    with self.accelerator.autocast(): return self.ifer(x).float()
+
+
+@patch
+def validate(self: IFERTraining):
+    part = spread(self.val_set, self.options.val_images)
+    return evaluate_recognition(self.average, part, part.labels, protocol_of(part), self.options.test_batch_size).values
+
+
+@patch
+def picture(self: IFERTraining):
+    few = self.val_set.select(np.linspace(0, len(self.val_set) - 1, 7).astype(int))
+    read = logits_of(self.average, few, 7).softmax(1)
+    titles = [f'{self.average.classes[k]} {p:.0%}' for p, k in zip(*(v.tolist() for v in read.max(1)))]
+    return image_grid(few.images().cpu(), titles=titles)
+
+# %% ../nbs/32_train_ifer.ipynb #8758facf
 def train_ifer(
     options,       # `TrainIFER`
     callbacks=(),  # a list of `Callback` beside the default ones
