@@ -27,7 +27,7 @@ from .recognition import (Reading, accuracy_by, accuracy_figure, bootstrap, fit_
                               reliability_figure)
 from .transforms import DataConfig
 
-# %% ../nbs/42_evaluate_expression.ipynb #2ae272de
+# %% ../nbs/42_evaluate_expression.ipynb #992857f9
 @dataclass
 class EvaluateExpression(Options):
     "Options of the evaluation of a recogniser."
@@ -52,7 +52,7 @@ class EvaluateExpression(Options):
 
     def check(self): source_of(self.dataset)
 
-    def load(
+    def read(
         self,
         split,  # 'train', 'val' or 'test'
         size,   # side of the images, px
@@ -63,11 +63,11 @@ class EvaluateExpression(Options):
         if not ds.classes: raise OptionError(f"data set '{self.dataset}' has no expressions to recognise")
         return ds.select(np.linspace(0, len(ds) - 1, n).round().astype(int)) if 0 < n < len(ds) else ds
 
-# %% ../nbs/42_evaluate_expression.ipynb #702e2248
+# %% ../nbs/42_evaluate_expression.ipynb #74c2240a
 def _network(name, options, size):
     "The recogniser called `name`, and what to call it in a table."
-    if name != 'cnn': return IFER.from_pretrained(name, get_device(options.device)), f'IFER ({Path(name).name})'
-    train = options.load('train', size, options.cnn_images)
+    if name != 'cnn': return IFER.from_pretrained(name, get_device(options.device)), f'IFER ({name})'
+    train = options.read('train', size, options.cnn_images)
     model = train_plain_cnn(train.images(), train.labels, options.cnn_epochs, seed=options.seed, device=options.device, verbose=False)
     model.classes = train.classes
     return model, f"plain CNN ({options.cnn_epochs} epoch{'s'*(options.cnn_epochs > 1)} of {len(train):,} images)"
@@ -102,7 +102,7 @@ class Evaluation:
         p = self.protocol
         return f"{self.first.name}, {p['data']}/{p['split']}, {p['n']:,} images of {p['size']}, digest {p['digest']}"
 
-# %% ../nbs/42_evaluate_expression.ipynb #c7eef69d
+# %% ../nbs/42_evaluate_expression.ipynb #a8fde941
 def _compared(network, name, ds, val, options):
     "A recogniser's answers and scores."
     o = options
@@ -121,10 +121,10 @@ def _compared(network, name, ds, val, options):
 
 def _validation(options, size):
     "Images for the temperature, none where only the reported split is there."
-    try: return options.load('val', size, options.images) if options.split != 'val' else None
+    try: return options.read('val', size, options.images) if options.split != 'val' else None
     except OptionError: return None
 
-# %% ../nbs/42_evaluate_expression.ipynb #8a012a81
+# %% ../nbs/42_evaluate_expression.ipynb #3749518b
 def evaluate_expression(
     options,      # `EvaluateExpression`
 ) -> 'Evaluation':
@@ -133,9 +133,11 @@ def evaluate_expression(
     out = writable_folder(o.exp_dir or asset('').parent/'outputs'/'expression')
     ifer, name = _network(o.checkpoint, o, 0)
     size = DataConfig.of(ifer).size
-    ds, val = o.load(o.split, size, o.images), _validation(o, size)
+    ds, val = o.read(o.split, size, o.images), _validation(o, size)
     networks = [_compared(ifer, name, ds, val, o)]
-    if o.against: networks.append(_compared(*_network(o.against, o, size), ds, val, o))
+    if o.against:
+        other, called = _network(o.against, o, size)
+        networks.append(_compared(other, called if called != name else f'{called}, again', ds, val, o))
     result = Evaluation(o, ds, networks, ifer)
     result.save(out)
     return result
@@ -195,7 +197,12 @@ def calibration(self: Evaluation):
     kinds = {'as it is': (reading.probabilities, self.ds.labels), f'temperature {t:.2f}': (cooled, self.ds.labels)}
     return reliability_figure(kinds, caption=f"{self.line()}; temperature {self.protocol['temperature']}")
 
-# %% ../nbs/42_evaluate_expression.ipynb #0f0436ba
+# %% ../nbs/42_evaluate_expression.ipynb #d43ea2eb
+def _is_known(ds):
+    "Whether action units, pose and the rest of each face are known."
+    return {'au_1', 'yaw', 'pitch', 'intensity', 'melanin', 'difficulty'} <= set(getattr(getattr(ds, 'table', None), 'column_names', ()))
+
+# %% ../nbs/42_evaluate_expression.ipynb #d77c068f
 KNOWN = {  # what is known of the embedded faces -> (function of the set, edges, whether neutral faces take part)
     'intensity': (lambda ds: ds.column('intensity'), (.3, .45, .6, .75, .9, 1.), False),
     'turned, degrees': (lambda ds: np.hypot(ds.column('yaw'), ds.column('pitch')), (0, 5, 10, 15, 20, 35), True),
@@ -208,7 +215,7 @@ def conditions(self: Evaluation) -> dict:
     "What is known of a face -> accuracy in its groups."
     right, labels = self.first.reading.right, self.ds.labels
     groups = dict(expression=accuracy_by(right, labels, names=self.ds.classes))
-    if not hasattr(self.ds, 'aus'): return groups
+    if not _is_known(self.ds): return groups
     for name, (value, edges, neutral) in KNOWN.items():
         part = slice(None) if neutral else labels > 0
         groups[name] = accuracy_by(right[part], value(self.ds)[part], edges)
@@ -255,11 +262,11 @@ def errors(self: Evaluation, most=16):
     _caption(figure, f'{self.line()}; {len(wrong)} errors, the surest first')
     return figure
 
-# %% ../nbs/42_evaluate_expression.ipynb #8aeb182b
+# %% ../nbs/42_evaluate_expression.ipynb #0d0f8eff
 @patch
 def ahead(self: Evaluation):
     "Which faces look ahead, bool (N,); all, where it is not known."
-    return abs(self.ds.column('yaw')) < 15 if hasattr(self.ds, 'aus') else np.ones(len(self.ds), bool)
+    return abs(self.ds.column('yaw')) < 15 if _is_known(self.ds) else np.ones(len(self.ds), bool)
 
 
 @patch
@@ -271,8 +278,8 @@ def looks(self: Evaluation):
     places = np.concatenate(best).astype(int)
     if not len(places): return None, None, places
     maps = occlusion_map(self.ifer, self.ds.images(places), labels[places], batch_size=self.options.batch_size)
-    if not hasattr(self.ds, 'aus'): return maps, None, places
-    train = self.options.load('train', self.ds.size, 980 if self.options.images else 0)
+    if not _is_known(self.ds): return maps, None, places
+    train = self.options.read('train', self.ds.size, 980 if self.options.images else 0)
     return maps, au_changes(train.select(abs(train.column('yaw')) < 15)).expected(self.ds.aus[places]), places
 
 # %% ../nbs/42_evaluate_expression.ipynb #295abd3b
