@@ -19,10 +19,10 @@ import torch
 from fastcore.basics import patch
 
 from .asit import ASIT
-from .config import Options, opt, run_main
-from .core import DataError, OptionError, atomic_path, autocast, digest, get_device, progress, read_json, run_info, write_json, writable_folder
-from .data import DATASETS, FaceSet, ImageSet, load_dataset, load_image, to_uint8
-from .figures import error_map, group_figure, image_grid, save_figure, save_table, table
+from .config import CLASSES, CONTEMPT, Options, opt, run_main
+from .core import DataError, OptionError, atomic_path, autocast, digest, get_device, make_rng, progress, read_json, run_info, write_json, writable_folder
+from .data import DATASETS, FaceSet, ImageSet, load_dataset, load_image, source_of, to_uint8
+from .figures import error_map, expression_grid, group_figure, image_grid, save_figure, save_table, table
 from .images import square, to_float, to_pixels
 from .likeness import SetDistance, feature_space, identity_measure, perceptual_measure
 from .metrics import MS_SSIM_PX, Report, differences, pixel_measures, protocol_of, published
@@ -44,16 +44,17 @@ class EvaluateInversion(Options):
     inference_dir: str = opt('', 'folder of inversions, to compare two folders instead', group='Two folders')
     real_dir: str = opt('', 'folder of their sources, of the same names', group='Two folders')
     size: int = opt(0, 'side to which both are brought, px; 0: as they are', low=0, high=4096, group='Two folders')
-    n_images: int = opt(0, 'images, evenly spread over all; 0 for all', low=0, high=10**9, group='Measure')
+    n_images: int = opt(0, 'images, drawn by the seed; 0 for all', low=0, high=10**9, group='Measure')
     pixels: str = opt('uint8', 'whether inversions are rounded to 8 bits, as a file would hold them', choices=PIXELS_IN, group='Measure')
     perceptual: str = opt('auto', "lpips-alex, lpips-vgg, lpips-squeeze, faces; auto: lpips-alex where its weights are here, else faces", group='Measure')
     embedder: str = opt('auto', 'ir_se50, ir_101, faces; auto: ir_se50 where its weights are here, else faces', group='Measure')
     space: str = opt('auto', 'inception, faces; auto: inception where its weights are here, else faces', group='Measure')
-    seed: int = opt(0, 'of the subsets of the kernel distance', low=0, high=2**63 - 1, group='Run')
+    seed: int = opt(0, 'of the draw of images, and of the subsets of the kernel distance', low=0, high=2**63 - 1, group='Run')
     batch_size: int = opt(16, 'images at a time', low=1, high=65536, group='Run')
     device: str = opt('auto', 'auto, cpu, cuda, cuda:1, mps', group='Run')
     exp_dir: str = opt('', 'folder for tables, figures and report.json; empty: nothing is written', group='Results')
     cases: int = opt(6, 'best and worst cases that are shown', low=1, high=100, group='Results')
+    grid_sets: tuple[str, ...] = opt((), 'labelled data sets that join the grid of data sets and expressions, as name=folder', group='Results')
 
     def check(self):
         if bool(self.inference_dir) != bool(self.real_dir): raise OptionError('inference_dir and real_dir: two folders need both')
@@ -333,6 +334,22 @@ def people(self: InversionScores,
     tiles = [t for x in (sources, *made.values()) for t in x]
     return image_grid(tiles, len(places), psnrs, ['source', *made], f'Above: PSNR, dB. {self.caption}.', inches=inches)
 
+# %% ../nbs/41_evaluate_inversion.ipynb #f6600146
+@patch
+def expressions(self: InversionScores,
+    inches=None, # width in print
+):               # a picture, or None where no set has labels
+    "Data sets × expressions, in each place source | inversion."
+    if not hasattr(self.source, 'asit'): return None
+    o, asit, ds = self.options, self.source.asit, self.source.ds
+    sets = {ds.name: load_dataset(o.dataset_type, o.data_dir or None, o.split, ds.size)}
+    for name, _, folder in (entry.partition('=') for entry in o.grid_sets):
+        sets[name] = load_dataset(name, folder or None, source_of(name).reported or 'train', ds.size)
+    sets = {name: s for name, s in sets.items() if s.classes}
+    classes = CLASSES + (CONTEMPT,)*any(CONTEMPT in s.classes for s in sets.values())
+    def invert(x): return asit.face_pool(asit.invert(x.to(self.source.device)).image).clamp(-1, 1)
+    return expression_grid(sets, invert, classes, caption=f'{o.checkpoint_path}, {ds.size} px.', inches=inches) if sets else None
+
 # %% ../nbs/41_evaluate_inversion.ipynb #a66c4c2d
 def known(
     ds,      # an `ImageSet`
@@ -365,7 +382,8 @@ def _usual(values):
 @patch
 def beside(self: InversionScores) -> list:  # of dicts: one a method
     "Our rows, then published ones, each with why it cannot be compared with ours."
-    p = self.protocol | dict(perceptual=self.options.perceptual, embedder=self.options.embedder)
+    looks, identity = list(self.measured.measures)[-2:]
+    p = self.protocol | dict(perceptual=looks.replace('_', '-'), embedder=identity.removeprefix('id_'))
     ours = [dict(method=f'ours: {row}', **_usual(r.values), comparable='', source='') for row, r in self.reports.items()]
     theirs = [dict(method=line['method'], **{k: line.get(k) for k in _USUAL}, comparable=_verdict(p, found['protocol']), source=found['source'])
               for found in published('inversion') for line in found['rows']]
@@ -402,7 +420,8 @@ def save(self: InversionScores,
     folder = writable_folder(folder)
     save_table(self.numbers(), folder/'metrics', shown=self.shown())
     save_table(self.beside(), folder/'published')
-    figures = dict(people=self.people(inches=7), cases=self.cases(inches=7), groups=self.groups(), mean_error=self.mean_error())
+    figures = dict(people=self.people(inches=7), cases=self.cases(inches=7), expressions=self.expressions(inches=7), groups=self.groups(),
+                   mean_error=self.mean_error())
     for name, figure in figures.items():
         if figure is not None: save_figure(figure, folder/name)
     each = pandas.concat([pandas.DataFrame(dict(name=self.source.names, row=row) | r.details) for row, r in self.reports.items()])
@@ -423,7 +442,7 @@ def _source(options):
     if o.inference_dir: return Folders(o.inference_dir, o.real_dir, o.size)
     asit = ASIT.from_pretrained(o.checkpoint_path, get_device(o.device))
     ds = load_dataset(o.dataset_type, o.data_dir or None, o.split, asit.config.encoder.size)
-    if 0 < o.n_images < len(ds): ds = ds.select(np.linspace(0, len(ds) - 1, o.n_images).astype(int))
+    if 0 < o.n_images < len(ds): ds = ds.select(np.sort(make_rng(o.seed, 'images').choice(len(ds), o.n_images, replace=False)))
     return Inverted(asit, ds, o.refine_steps, o.pixels, o.checkpoint_path)
 
 

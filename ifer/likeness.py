@@ -7,6 +7,7 @@ __all__ = ['LPIPS_NETS', 'EMBEDDERS', 'perceptual_measure', 'identity_measure', 
 
 # %% ../nbs/21a_likeness.ipynb #0d8e68ce
 import tempfile
+import warnings
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def _network(kind, kinds, preferred):
     if kind not in ('auto', *kinds): raise OptionError(f"'{kind}' is not known" + closest(kind, ('auto', *kinds)))
     if kind != 'auto': return kind, ''
     try: auxiliary(preferred)
-    except MissingFileError as e: return 'faces', str(e)
+    except MissingFileError as e: return 'faces', str(e).split(', or do without')[0]
     return preferred, ''
 
 # %% ../nbs/21a_likeness.ipynb #8edd735f
@@ -160,7 +161,9 @@ def _fid(num_features):
 
 def _kid(subset_size, subsets):
     from torchmetrics.image.kid import KernelInceptionDistance
-    return KernelInceptionDistance(_Given(1), subsets=subsets, subset_size=subset_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # it says that it keeps the features
+        return KernelInceptionDistance(_Given(1), subsets=subsets, subset_size=subset_size)
 
 
 def _between(metric, real, made):
