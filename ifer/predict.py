@@ -56,6 +56,7 @@ def predict(
     model, found = IFER.from_pretrained(o.weights, get_device(o.device)), Predictions()
     for start in range(0, len(files), o.batch_size):
         some = _batch(model, files[start:start + o.batch_size], o)
+        for one in some if len(found) >= 20 else (): one.picture = None  # a page shows twenty
         found += some
         found.skipped = found.skipped | some.skipped
         print('\n'.join([*map(repr, some), *(f'left out: {reason}' for reason in some.skipped.values())]), flush=True)
