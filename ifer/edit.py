@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['APART', 'SHIPPED', 'Directions', 'weights_digest', 'ridge_directions', 'fit_units', 'expression_directions', 'edit',
-           'pose_reader', 'different_people', 'measure_edits', 'svm_directions', 'pca_directions',
+           'last_map', 'pose_reader', 'different_people', 'measure_edits', 'svm_directions', 'pca_directions',
            'modulation_directions', 'unit_directions', 'animate', 'save_animation', 'EditFaces', 'edit_faces']
 
 # %% ../nbs/43_edit.ipynb #c004
@@ -30,6 +30,7 @@ from .faces import load_faces
 from .features import FaceFeatures
 from .figures import image_grid
 from .images import to_pil
+from .invert import read_codes
 from .layers import evaluating
 from .layouts import images_below
 
@@ -180,23 +181,30 @@ def _of_layers(codes, layers):
     mask[list(layers)] = 1
     return codes * mask
 
-# %% ../nbs/43_edit.ipynb #c034
+# %% ../nbs/43_edit.ipynb #c036
+def last_map(
+    features,       # a `FaceFeatures`
+    images,         # (B,3,H,W) in [-1,1]
+) -> torch.Tensor:  # (B,C,h,w)
+    "The last map of the features, from which all is read."
+    with evaluating(features): return torch.cat([features.maps(part)[-1] for part in images.split(64)])
+
+
 def pose_reader(
     features,    # a `FaceFeatures`
     n=560,       # training faces
-):               # function: images (B,3,H,W) -> yaw in degrees (B,)
+):               # function: `last_map` of images -> yaw in degrees (B,)
     "A regression of the yaw on the last map of the features."
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     faces = load_faces('train', features.config.size)
     faces = faces.select(np.linspace(0, len(faces) - 1, n).astype(int))
-    def rows(images):
-        with evaluating(features): return np.concatenate([features.maps(part)[-1].flatten(1).cpu().numpy() for part in images.split(64)])
-    model = make_pipeline(StandardScaler(), RidgeCV(10.**np.arange(2, 6))).fit(rows(faces.images()), faces.column('yaw'))
-    return lambda images: model.predict(rows(images))
+    def rows(last): return last.flatten(1).cpu().numpy()
+    model = make_pipeline(StandardScaler(), RidgeCV(10.**np.arange(2, 6))).fit(rows(last_map(features, faces.images())), faces.column('yaw'))
+    return lambda last: model.predict(rows(last))
 
-# %% ../nbs/43_edit.ipynb #c036
+# %% ../nbs/43_edit.ipynb #c038
 SAME = 12  # grey levels: what WebP may change of a pixel that was rendered alike
 
 
@@ -204,53 +212,54 @@ def _background(sequence):
     "Where seven pictures of a person (7,3,H,W) are alike: (H,W), bool."
     return ((sequence - sequence[:1]).abs().amax((0, 1)) * 127.5) <= SAME
 
-# %% ../nbs/43_edit.ipynb #c038
+# %% ../nbs/43_edit.ipynb #c040
 def different_people(
     features,   # a `FaceFeatures`
     faces,      # pictures with identities
     q=.95,      # quantile
 ) -> float:
     "The quantile of the cosine between pictures of different people."
-    with evaluating(features): found = torch.cat([features(part).embedding for part in faces.images().split(64)])
+    with evaluating(features): found = features.read(last_map(features, faces.images())).embedding
     who = torch.as_tensor(faces.identities)
     return float(np.quantile((found @ found.T)[who[:, None] != who].numpy(), q))
 
-# %% ../nbs/43_edit.ipynb #c039
-@torch.no_grad()
+# %% ../nbs/43_edit.ipynb #c041
 def _compared(edited, source, plain_one, target, mask, label, readers, yaw):
     "What there is to say of one batch of edited faces: dict of arrays (B,)."
     ifer, features, read_yaw = readers
     edited = edited.clamp(-1, 1)
-    seen, origin = features(edited), features(source)
+    last = last_map(features, edited)
+    seen = features.read(last)
     change = (edited - plain_one.clamp(-1, 1)).square().mean(1) * mask
     levels = 127.5 * (change.sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)).sqrt()
     error = (edited - target).square().mean((1, 2, 3)) / 4
-    found = dict(ifer=ifer(edited).argmax(1) == label, faces=seen.logits.argmax(1) == label, identity=(seen.embedding * origin.embedding).sum(1),
+    found = dict(ifer=ifer(edited).argmax(1) == label, faces=seen.logits.argmax(1) == label, identity=(seen.embedding * source).sum(1),
                  background=levels, target=-10 * error.log10())
-    return {k: v.float().cpu().numpy() for k, v in found.items()} | dict(yaw=abs(read_yaw(edited) - yaw))
+    return {k: v.float().cpu().numpy() for k, v in found.items()} | dict(yaw=abs(read_yaw(last) - yaw))
 
-# %% ../nbs/43_edit.ipynb #c040
+# %% ../nbs/43_edit.ipynb #c042
 def measure_edits(
     asit,         # the `ASIT` that draws
     pairs,        # paired sequences, seven rows a person
     inversion,    # `Inversion` of their neutral pictures
     directions,   # `Directions` named by expressions
     strengths,    # to measure
-    readers,      # (`IFER`, `FaceFeatures`, `pose_reader`)
+    readers,      # (`IFER`, `FaceFeatures`, its `pose_reader`)
 ) -> list:        # of dicts: strength, expression, and for each person ifer, faces, identity, yaw, background, target
     "What edits do to neutral faces of known people."
     pictures = pairs.images().unflatten(0, (-1, len(CLASSES)))
     mask = torch.stack([_background(p) for p in pictures]).float()
     with evaluating(asit), evaluating(readers[0]), evaluating(readers[1]):
         plain_one = asit.face_pool(inversion.image)
-        yaw, rows = readers[2](plain_one.clamp(-1, 1)), []
+        source = readers[1].read(last_map(readers[1], pictures[:, 0])).embedding
+        yaw, rows = readers[2](last_map(readers[1], plain_one.clamp(-1, 1))), []
         for strength, name in progress([(s, name) for s in strengths for name in directions.names], desc='measuring'):
             label, edited = CLASSES.index(name), edit(asit, inversion, directions, {name: strength}).image
-            said = _compared(asit.face_pool(edited), pictures[:, 0], plain_one, pictures[:, label], mask, label, readers, yaw)
+            said = _compared(asit.face_pool(edited), source, plain_one, pictures[:, label], mask, label, readers, yaw)
             rows.append(dict(strength=strength, expression=name) | said)
     return rows
 
-# %% ../nbs/43_edit.ipynb #c048
+# %% ../nbs/43_edit.ipynb #c056
 def svm_directions(
     asit,        # the `ASIT` that the codes are of
     inversion,   # an `Inversion` of N faces
@@ -271,7 +280,7 @@ def svm_directions(
         found.append(normal * apart)
     return _directions(asit, classes[1:], found)
 
-# %% ../nbs/43_edit.ipynb #c051
+# %% ../nbs/43_edit.ipynb #c061
 def pca_directions(
     asit,        # the `ASIT` that the codes are of
     inversion,   # an `Inversion` of N faces
@@ -299,7 +308,7 @@ def modulation_directions(
     codes[:, list(layers)] = rows[:, None]
     return Directions(tuple(f'factor {i}' for i in range(n)), codes, None, weights_digest(asit))
 
-# %% ../nbs/43_edit.ipynb #c057
+# %% ../nbs/43_edit.ipynb #c067
 @patch
 def save(
     self: Directions,
@@ -312,7 +321,7 @@ def save(
     with atomic_path(path) as temporary: save_file({k: v.half().contiguous() for k, v in parts.items() if v is not None}, temporary, about)
     return path
 
-# %% ../nbs/43_edit.ipynb #c058
+# %% ../nbs/43_edit.ipynb #c068
 @patch(cls_method=True)
 def load(
     cls: Directions,
@@ -332,7 +341,7 @@ def load(
         raise ModelError(f'{path}: its directions belong to another network; fit them anew: python -m ifer.edit --fit FILE --checkpoint_path …')
     return found
 
-# %% ../nbs/43_edit.ipynb #c059
+# %% ../nbs/43_edit.ipynb #c069
 SHIPPED = 'weights/synth64/directions.safetensors'
 
 
@@ -343,12 +352,12 @@ def unit_directions(
     try: return Directions.load(asset(SHIPPED), asit)
     except (ModelError, MissingFileError): return fit_units(asit)
 
-# %% ../nbs/43_edit.ipynb #c062
+# %% ../nbs/43_edit.ipynb #c072
 def _wheel(n):
     "Shares from 0 to 1 and back, slower at the ends, (n,)."
     return (1 - np.cos(np.linspace(0, 2 * np.pi, n, endpoint=False))) / 2
 
-# %% ../nbs/43_edit.ipynb #c063
+# %% ../nbs/43_edit.ipynb #c073
 def animate(
     asit,            # the `ASIT` that draws
     inversion,       # an `Inversion`: its faces stand side by side
@@ -387,11 +396,11 @@ def _save_mp4(frames, path, fps):
         pictures = [av.VideoFrame.from_image(f.crop((0, 0, stream.width, stream.height))) for f in frames] + [None]  # None: what is left
         for picture in pictures: film.mux(stream.encode(picture))
 
-# %% ../nbs/43_edit.ipynb #c067
+# %% ../nbs/43_edit.ipynb #c077
 @dataclass
 class EditFaces(Options):
     "What to edit, and how."
-    data_path: str = opt('', 'a picture, a folder of pictures, or a file of saved codes', group='Data')
+    data_path: str = opt('', 'a picture, a folder of pictures, a file of saved codes, or the folder codes/ of a run', group='Data')
     exp_dir: str = opt('', 'folder to write to: edited/, edited_coupled/, report.json', group='Data')
     checkpoint_path: str = opt('synth64', 'the ASIT: a shipped name, a folder, a file', group='Networks')
     recogniser: str = opt('synth64', 'the IFER that reads the edited faces; empty for none', group='Networks')
@@ -408,7 +417,7 @@ class EditFaces(Options):
     batch_size: int = opt(16, 'faces at a time', low=1, high=4096, group='Run')
     device: str = opt('auto', 'auto, cpu, cuda, cuda:1, mps', group='Run')
 
-# %% ../nbs/43_edit.ipynb #c068
+# %% ../nbs/43_edit.ipynb #c078
 def _wanted_directions(o, asit):
     "The directions that the options ask for, and the names of the edits."
     found = Directions.load(o.directions, asit) if o.directions else None
@@ -421,7 +430,19 @@ def _wanted_directions(o, asit):
     for name in names: found.place(name)
     return found, names
 
-# %% ../nbs/43_edit.ipynb #c069
+# %% ../nbs/43_edit.ipynb #c079
+def _saved(folder, asit, batch_size):
+    "(names, `Inversion`) of codes that lie in a folder, a file a face."
+    names, codes, structure = read_codes(folder)
+    codes = codes.reshape(-1, *codes.shape[-2:]).to(asit.latent_avg)
+    if structure is not None: structure = structure.reshape(-1, *structure.shape[-3:]).to(asit.latent_avg)
+    for at in range(0, len(names), batch_size):
+        part = slice(at, at + batch_size)
+        here = None if structure is None else structure[part]
+        with evaluating(asit): image = asit.decode(codes[part], here).image.float()
+        yield [str(folder/name) for name in names[part]], Inversion(image, codes[part], here)
+
+
 def _batches(o, asit):
     "(names, `Inversion`) of the faces to edit, and what was left out goes into `skipped`."
     path, skipped = Path(o.data_path).expanduser(), {}
@@ -429,6 +450,7 @@ def _batches(o, asit):
         saved = Inversion.load(path)
         names = saved.pictures.names if saved.pictures else [f'{path.stem}_{i}' for i in range(len(saved.codes))]
         return [(names, saved)], skipped
+    if path.name == 'codes' and path.is_dir(): return _saved(path, asit, o.batch_size), skipped
     files = images_below(path) if path.is_dir() else [path]
     def invert():
         for part in (files[i:i + o.batch_size] for i in range(0, len(files), o.batch_size)):
@@ -440,7 +462,7 @@ def _batches(o, asit):
             yield found.pictures.names, found
     return invert(), skipped
 
-# %% ../nbs/43_edit.ipynb #c070
+# %% ../nbs/43_edit.ipynb #c080
 def _stem(name, root, taken):
     "A file name for a face, below the folder it came from."
     path = Path(name)
@@ -469,7 +491,7 @@ def _save(picture, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary: picture.save(temporary, 'PNG')
 
-# %% ../nbs/43_edit.ipynb #c071
+# %% ../nbs/43_edit.ipynb #c081
 def _readings(ifer, asit, inversion, edits):
     "What the recogniser reads from each face, before and after: one dict a face."
     if ifer is None: return [{} for _ in inversion.image]
@@ -477,7 +499,7 @@ def _readings(ifer, asit, inversion, edits):
     read = {'before': labels(inversion.image)} | {name: labels(one.image) for name, one in edits.items()}
     return [dict(zip(read, row)) for row in zip(*read.values())]
 
-# %% ../nbs/43_edit.ipynb #c072
+# %% ../nbs/43_edit.ipynb #c082
 def edit_faces(
     options,  # `EditFaces`
 ) -> dict:    # what `report.json` holds
@@ -514,5 +536,5 @@ def _animate_edits(o, out, asit, stems, inversion, directions, names):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_animation(frames, path)
 
-# %% ../nbs/43_edit.ipynb #c077
+# %% ../nbs/43_edit.ipynb #c087
 if __name__ == '__main__' and '__file__' in globals(): run_main(edit_faces, EditFaces)
