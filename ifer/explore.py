@@ -394,7 +394,7 @@ def show_gallery(
             button.tooltip = e.title(face)
     self.style.value = '<style>' + STYLE + '\n'.join(rules) + '</style>'
 
-# %% ../nbs/44_explore.ipynb #6eeb72cd
+# %% ../nbs/44_explore.ipynb #dee1a649
 @patch
 def _pictures(self: ExplorerPage):
     "Four pictures with a caption each, and the bars."
@@ -402,7 +402,7 @@ def _pictures(self: ExplorerPage):
     self.captions = {name: self.w.HTML() for name in self.images}
     self.bars = self.w.HTML()
     parts = [self._card([self._heading(name.capitalize()), self.images[name], self.captions[name]], 'picture') for name in self.images]
-    return parts + [self._card([self._heading('What is read', 'grey: source, blue: edited'), self.bars])]
+    return parts + [self._card([self._heading('What is read', 'grey: source'), self.bars])]
 
 # %% ../nbs/44_explore.ipynb #d1e682fa
 @patch
@@ -457,14 +457,14 @@ def _unit(self: ExplorerPage):
     self.unit.observe(self._safely(choose), 'value')
     return [self.unit, self.unit_strength]
 
-# %% ../nbs/44_explore.ipynb #09de769f
+# %% ../nbs/44_explore.ipynb #d80c09d5
 @patch
 def _second(self: ExplorerPage):
     "The second face, and how much of it."
     labels = dict(structure='layout', coarse='coarse', middle='middle', fine='fine')
     self.seconds, box = self._faces(self.choose_second, 'small')
     self.shares = {name: self._knob(name, label) for name, label in labels.items()}
-    note = 'layout: structure code; the rest: codes'
+    note = 'layout: structure code'
     return self._card([self._heading('Blend with a second face', note), box, *self.shares.values()])
 
 
