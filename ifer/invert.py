@@ -312,14 +312,15 @@ def _report(rows, o, asit, device, seconds, n):
                 failed={k: r['error'] for k, r in bad.items()},
                 inverted={k: {what: r[what] for what in ('result', 'psnr', 'faces', 'cut')} for k, r in good.items()})
 
-# %% ../nbs/40_invert.ipynb #c4728f31
+# %% ../nbs/40_invert.ipynb #1aaf0140
 def invert_all(
     options,      # `InvertOptions`
     inputs=None,  # what `each_source` takes, in place of `data_path`: a list, an iterator, a folder …
     asit=None,    # an `ASIT`, in place of `checkpoint_path`
 ) -> dict:        # what `report.json` holds
     "Invert every picture of a folder, a video or an iterator."
-    o, (rank, world), device = options, _share(), _own_device(options.device)
+    device, (rank, world) = _own_device(options.device), _share()
+    o = options.replace(device=str(device))
     if not o.exp_dir or inputs is None and not o.data_path: raise OptionError('data_path and exp_dir are needed: pictures to invert, and a folder to write to')
     out = writable_folder(o.exp_dir)
     if world == 1: clear_leftovers(out)
@@ -343,13 +344,15 @@ def invert_all(
         write_json(out/'report.json', report)
     return report
 
-# %% ../nbs/40_invert.ipynb #18696441
+# %% ../nbs/40_invert.ipynb #7745cadd
 def main(
     options,  # `InvertOptions`
 ):
     "Invert every picture of a folder or a video."
-    counts = invert_all(options)['counts']
-    if not _share()[0]: print('\n'.join(f'{v:8,d}  {k.replace("_", " ")}' for k, v in counts.items()))
+    (rank, world), counts = _share(), invert_all(options)['counts']
+    if rank: return
+    if world > 1: print('until now, by all processes; the last to end writes the whole report:')
+    print('\n'.join(f'{v:8,d}  {k.replace("_", " ")}' for k, v in counts.items()))
 
 
 if __name__ == '__main__' and '__file__' in globals(): run_main(main, InvertOptions)
