@@ -338,6 +338,7 @@ def people(self: InversionScores,
 @patch
 def expressions(self: InversionScores,
     inches=None, # width in print
+    caption='',  # after the protocol
 ):               # a picture, or None where no set has labels
     "Data sets × expressions, in each place source | inversion."
     if not hasattr(self.source, 'asit'): return None
@@ -348,7 +349,7 @@ def expressions(self: InversionScores,
     sets = {name: s for name, s in sets.items() if s.classes}
     classes = CLASSES + (CONTEMPT,)*any(CONTEMPT in s.classes for s in sets.values())
     def invert(x): return asit.face_pool(asit.invert(x.to(self.source.device)).image).clamp(-1, 1)
-    return expression_grid(sets, invert, classes, caption=f'{o.checkpoint_path}, {ds.size} px.', inches=inches) if sets else None
+    return expression_grid(sets, invert, classes, caption=f'{o.checkpoint_path}, {ds.size} px. {caption}'.strip(), inches=inches) if sets else None
 
 # %% ../nbs/41_evaluate_inversion.ipynb #a66c4c2d
 def known(
