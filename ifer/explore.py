@@ -6,7 +6,7 @@
 __all__ = ['STYLE', 'MOVEMENTS', 'Knobs', 'Face', 'Explorer', 'png_bytes', 'download_link', 'difference', 'bars_html',
            'ExplorerPage', 'explore', 'Explore', 'page_notebook', 'voila_config', 'write_page', 'serve']
 
-# %% ../nbs/44_explore.ipynb #213788a4
+# %% ../nbs/44_explore.ipynb #e822b1f5
 import base64
 import html
 import io
@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import torch
 from fastcore.basics import patch
-from PIL import Image
 from safetensors.torch import save_file
 
 from .asit import ASIT
