@@ -259,7 +259,7 @@ def measure_edits(
             rows.append(dict(strength=strength, expression=name) | said)
     return rows
 
-# %% ../nbs/43_edit.ipynb #c056
+# %% ../nbs/43_edit.ipynb #c054
 def svm_directions(
     asit,        # the `ASIT` that the codes are of
     inversion,   # an `Inversion` of N faces
@@ -280,7 +280,7 @@ def svm_directions(
         found.append(normal * apart)
     return _directions(asit, classes[1:], found)
 
-# %% ../nbs/43_edit.ipynb #c061
+# %% ../nbs/43_edit.ipynb #c059
 def pca_directions(
     asit,        # the `ASIT` that the codes are of
     inversion,   # an `Inversion` of N faces
@@ -308,7 +308,7 @@ def modulation_directions(
     codes[:, list(layers)] = rows[:, None]
     return Directions(tuple(f'factor {i}' for i in range(n)), codes, None, weights_digest(asit))
 
-# %% ../nbs/43_edit.ipynb #c067
+# %% ../nbs/43_edit.ipynb #c065
 @patch
 def save(
     self: Directions,
@@ -321,7 +321,7 @@ def save(
     with atomic_path(path) as temporary: save_file({k: v.half().contiguous() for k, v in parts.items() if v is not None}, temporary, about)
     return path
 
-# %% ../nbs/43_edit.ipynb #c068
+# %% ../nbs/43_edit.ipynb #c066
 @patch(cls_method=True)
 def load(
     cls: Directions,
@@ -341,7 +341,7 @@ def load(
         raise ModelError(f'{path}: its directions belong to another network; fit them anew: python -m ifer.edit --fit FILE --checkpoint_path …')
     return found
 
-# %% ../nbs/43_edit.ipynb #c069
+# %% ../nbs/43_edit.ipynb #c067
 SHIPPED = 'weights/synth64/directions.safetensors'
 
 
@@ -352,12 +352,12 @@ def unit_directions(
     try: return Directions.load(asset(SHIPPED), asit)
     except (ModelError, MissingFileError): return fit_units(asit)
 
-# %% ../nbs/43_edit.ipynb #c072
+# %% ../nbs/43_edit.ipynb #c070
 def _wheel(n):
     "Shares from 0 to 1 and back, slower at the ends, (n,)."
     return (1 - np.cos(np.linspace(0, 2 * np.pi, n, endpoint=False))) / 2
 
-# %% ../nbs/43_edit.ipynb #c073
+# %% ../nbs/43_edit.ipynb #c071
 def animate(
     asit,            # the `ASIT` that draws
     inversion,       # an `Inversion`: its faces stand side by side
@@ -396,7 +396,7 @@ def _save_mp4(frames, path, fps):
         pictures = [av.VideoFrame.from_image(f.crop((0, 0, stream.width, stream.height))) for f in frames] + [None]  # None: what is left
         for picture in pictures: film.mux(stream.encode(picture))
 
-# %% ../nbs/43_edit.ipynb #c077
+# %% ../nbs/43_edit.ipynb #c075
 @dataclass
 class EditFaces(Options):
     "What to edit, and how."
@@ -417,7 +417,7 @@ class EditFaces(Options):
     batch_size: int = opt(16, 'faces at a time', low=1, high=4096, group='Run')
     device: str = opt('auto', 'auto, cpu, cuda, cuda:1, mps', group='Run')
 
-# %% ../nbs/43_edit.ipynb #c078
+# %% ../nbs/43_edit.ipynb #c076
 def _wanted_directions(o, asit):
     "The directions that the options ask for, and the names of the edits."
     found = Directions.load(o.directions, asit) if o.directions else None
@@ -430,7 +430,7 @@ def _wanted_directions(o, asit):
     for name in names: found.place(name)
     return found, names
 
-# %% ../nbs/43_edit.ipynb #c079
+# %% ../nbs/43_edit.ipynb #c077
 def _saved(folder, asit, batch_size):
     "(names, `Inversion`) of codes that lie in a folder, a file a face."
     names, codes, structure = read_codes(folder)
@@ -462,7 +462,7 @@ def _batches(o, asit):
             yield found.pictures.names, found
     return invert(), skipped
 
-# %% ../nbs/43_edit.ipynb #c080
+# %% ../nbs/43_edit.ipynb #c078
 def _stem(name, root, taken):
     "A file name for a face, below the folder it came from."
     path = Path(name)
@@ -491,7 +491,7 @@ def _save(picture, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary: picture.save(temporary, 'PNG')
 
-# %% ../nbs/43_edit.ipynb #c081
+# %% ../nbs/43_edit.ipynb #c079
 def _readings(ifer, asit, inversion, edits):
     "What the recogniser reads from each face, before and after: one dict a face."
     if ifer is None: return [{} for _ in inversion.image]
@@ -499,7 +499,7 @@ def _readings(ifer, asit, inversion, edits):
     read = {'before': labels(inversion.image)} | {name: labels(one.image) for name, one in edits.items()}
     return [dict(zip(read, row)) for row in zip(*read.values())]
 
-# %% ../nbs/43_edit.ipynb #c082
+# %% ../nbs/43_edit.ipynb #c080
 def edit_faces(
     options,  # `EditFaces`
 ) -> dict:    # what `report.json` holds
@@ -536,5 +536,5 @@ def _animate_edits(o, out, asit, stems, inversion, directions, names):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_animation(frames, path)
 
-# %% ../nbs/43_edit.ipynb #c087
+# %% ../nbs/43_edit.ipynb #c085
 if __name__ == '__main__' and '__file__' in globals(): run_main(edit_faces, EditFaces)
