@@ -16,11 +16,10 @@ import ifer
 # %% ../nbs/60_command.ipynb #a0c3e0e4
 COMMANDS = {
     'With faces': {
-        'invert': ('invert', 'pictures in, codes and reconstructions out'),
+        'invert': ('invert', 'photographs, videos in; inversions, codes and a report out'),
         'predict': ('predict', 'pictures in, a table of expressions out'),
         'edit': ('edit', 'another expression for a face'),
         'explore': ('explore', 'a page of sliders for one face'),
-        'invert': ('invert', 'photographs, videos in; inversions, codes and a report out'),
         'align': ('align', 'photographs in, faces as the networks know them out'),
         'evaluate-inversion': ('evaluate_inversion', 'how near reconstructions are to their sources'),
         'evaluate-expression': ('evaluate_expression', 'how often a recogniser is right'),
