@@ -36,7 +36,7 @@ from .pictures import SMALL
 from .sources import each_source
 from .stylegan2 import mix_styles
 
-# %% ../nbs/40_invert.ipynb #aa38e63d
+# %% ../nbs/40_invert.ipynb #a356a817
 @dataclass
 class InvertOptions(Options):
     "Options of an inversion."
@@ -69,7 +69,7 @@ class InvertOptions(Options):
         free = ('data_path', 'exp_dir', 'n_images', 'contact_sheet', 'test_batch_size', 'test_workers', 'device')
         return {k: v for k, v in self.to_dict().items() if k not in free}
 
-# %% ../nbs/40_invert.ipynb #7be17042
+# %% ../nbs/40_invert.ipynb #387b2518
 def _numbers(text, kind, name):
     "Numbers of an option such as '8,9'."
     try: return [kind(word) for word in text.split(',') if word.strip()]
@@ -85,7 +85,7 @@ def _check(o, asit):
         raise OptionError(f"option 'resize_factors': one factor from 1 to {asit.config.encoder.size / 4:g}, got {plain(o.resize_factors, 40)}")
     if o.paste and o.align == 'none': raise OptionError("option 'paste': nothing is cut out with align=none")
 
-# %% ../nbs/40_invert.ipynb #16d46257
+# %% ../nbs/40_invert.ipynb #ec86b992
 class Prepared(NamedTuple):
     "A picture on its way: ready for the encoder, or the reason why it is not."
     row: dict                    # what the journal will say of it
@@ -119,7 +119,7 @@ def _prepare(source, name, o, size):
     row |= dict(result=name, faces=found.faces, cut=found.cut)
     return Prepared(row, found, to_pixels(seen), photo if o.paste else None)
 
-# %% ../nbs/40_invert.ipynb #cc45835a
+# %% ../nbs/40_invert.ipynb #64d4ca10
 def _invert_batch(asit, x, names, o):
     "Images, codes and structure codes of a batch."
     each = 1 if o.refine_generator else len(x)
@@ -136,7 +136,7 @@ def _random_codes(asit, names, seed):
     z = torch.stack([torch.from_numpy(make_rng(seed, 'inject', name).standard_normal(asit.config.generator.style_dim, 'float32')) for name in names])
     with torch.no_grad(): return asit.decoder.map(z.to(asit.latent_avg.device))[:, None].expand(-1, asit.config.generator.n_styles, -1)
 
-# %% ../nbs/40_invert.ipynb #af160d62
+# %% ../nbs/40_invert.ipynb #7ecdc18f
 def _write_all(out, o, done, image, codes, structure):
     "Write everything of one picture; the row says so."
     row, name = done.row, done.row['result']
@@ -169,7 +169,7 @@ def _write_codes(path, codes, structure, kind):
         import numpy
         with open(temporary, 'wb') as file: numpy.savez(file, **{k: v.numpy() for k, v in parts.items()})
 
-# %% ../nbs/40_invert.ipynb #0f1ec7c9
+# %% ../nbs/40_invert.ipynb #9f74b3ae
 def read_codes(
     folder,  # `codes/` of a run, or the run's folder
 ) -> tuple:  # names, codes (N,n_styles,style_dim), structure codes (N,C,4,4) or None
@@ -187,7 +187,7 @@ def read_codes(
     structure = torch.stack([p['structure'] for p in parts]) if all('structure' in p for p in parts) else None
     return [f.relative_to(root).with_suffix('').as_posix() for f in files], torch.stack([p['codes'] for p in parts]), structure
 
-# %% ../nbs/40_invert.ipynb #bb4a40f7
+# %% ../nbs/40_invert.ipynb #119b39ae
 def _ahead(pool, jobs, most):
     "Results of `jobs` (functions) in their order, computed by the pool, at most `most` ahead."
     waiting = deque()
@@ -208,7 +208,7 @@ def _groups(prepared, size):
             batch = []
     if batch: yield batch
 
-# %% ../nbs/40_invert.ipynb #bb6f0cfa
+# %% ../nbs/40_invert.ipynb #b416ca7d
 def _inverted(asit, o, out, jobs, sheet):
     "Row after row of what has become of the sources."
     with ThreadPoolExecutor(o.test_workers) as pool:
@@ -229,7 +229,7 @@ def _written(asit, o, out, group, sheet):
         sheet.add(one.found.image, parts[0])
         yield partial(_write_all, out, o, one, *parts)
 
-# %% ../nbs/40_invert.ipynb #a00cc166
+# %% ../nbs/40_invert.ipynb #5f10a23b
 class _Sheet:
     "The contact sheet: the first pictures of the run."
     def __init__(self, path, most): self.path, self.most, self.tiles = path, most, []
@@ -249,7 +249,7 @@ class _Sheet:
         tiles = [tile for row in rows for tile in [*row, *[None] * (width - len(row))]]
         save_png(image_grid(tiles, width, rows=['source', 'inversion'] * (len(rows) // 2)), self.path)
 
-# %% ../nbs/40_invert.ipynb #b200df50
+# %% ../nbs/40_invert.ipynb #d4460a6c
 def _share():
     "Which process this is, of how many."
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
@@ -275,7 +275,7 @@ def _holds(row, source, out):
     if row is None or row['stamp'] != source.stamp: return False
     return 'result' not in row or (out/row['result']).exists()
 
-# %% ../nbs/40_invert.ipynb #3fc5630a
+# %% ../nbs/40_invert.ipynb #603c9bf0
 def _named(sources, suffix):
     "(source, name of its result), one after another."
     kept = deque()
@@ -298,7 +298,7 @@ def _jobs(sources, o, out, done, size, bar):
         if _holds(done.get(source.name), source, out): bar.update()
         else: yield partial(_prepare, source, name, o, size)
 
-# %% ../nbs/40_invert.ipynb #a94b6a77
+# %% ../nbs/40_invert.ipynb #44cc81be
 def _report(rows, o, asit, device, seconds, n):
     "What the journals add up to."
     good, bad = ({k: r for k, r in sorted(rows.items()) if ('error' in r) == wrong} for wrong in (False, True))
@@ -312,7 +312,7 @@ def _report(rows, o, asit, device, seconds, n):
                 failed={k: r['error'] for k, r in bad.items()},
                 inverted={k: {what: r[what] for what in ('result', 'psnr', 'faces', 'cut')} for k, r in good.items()})
 
-# %% ../nbs/40_invert.ipynb #1aaf0140
+# %% ../nbs/40_invert.ipynb #e5fda172
 def invert_all(
     options,      # `InvertOptions`
     inputs=None,  # what `each_source` takes, in place of `data_path`: a list, an iterator, a folder …
@@ -344,7 +344,7 @@ def invert_all(
         write_json(out/'report.json', report)
     return report
 
-# %% ../nbs/40_invert.ipynb #7745cadd
+# %% ../nbs/40_invert.ipynb #49a24ba0
 def main(
     options,  # `InvertOptions`
 ):
