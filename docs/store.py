@@ -7,6 +7,7 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -17,6 +18,7 @@ FLAGS = ('slow', 'synth', 'cuda', 'browser')
 TESTS = re.compile(r'^(test_|assert |with ExceptionExpected|raises\()', re.M)
 SHOWN = ('image/png', 'image/jpeg', 'image/svg+xml', 'text/html', 'text/latex', 'text/markdown')
 WIDGET = 'application/vnd.jupyter.widget-view+json'
+PLACES = re.compile(rf'{re.escape(str(ROOT))}/|{re.escape(tempfile.gettempdir())}/tmp\w+')  # folders of this machine alone
 
 
 def directives(cell):
@@ -31,8 +33,13 @@ def runs(cell, flags):
     return not found & (set(FLAGS) - set(flags))
 
 
+def placeless(text):
+    "Text without the folders of this machine."
+    return PLACES.sub(lambda m: '' if m[0].endswith('/') else '…', text)
+
+
 def tidy(outputs):
-    "Outputs as a reader wants them: no standard error, no bars; a photograph as JPEG, a drawing as PNG."
+    "Outputs as a reader wants them: no standard error, no bars, no folders of one machine; a photograph as JPEG, a drawing as PNG."
     kept = [o for o in outputs if not (o.output_type == 'stream' and o.name == 'stderr')]
     kept = [o for o in kept if WIDGET not in o.get('data', {})]
     for output in kept:
@@ -41,7 +48,8 @@ def tidy(outputs):
         if {'image/jpeg', 'image/png'} <= set(data): del data['image/png' if len(data['image/png']) > 100_000 else 'image/jpeg']
         if 'text/markdown' in data: data.pop('text/plain', None)  # the same once more, and with the folders of one machine
         if 'execution_count' in output: output.execution_count = None
-        if 'text' in output: output.text = output.text.rsplit('\r', 1)[-1]
+        if 'text' in output: output.text = placeless(output.text.rsplit('\r', 1)[-1])
+        data.update({kind: placeless(text) for kind, text in data.items() if kind.startswith('text/')})
     return [o for o in kept if o.get('text', 'x').strip()]
 
 
