@@ -317,7 +317,7 @@ class Loop:
         self.training, self.options = training, training.options
         self.exp_dir = Path(exp_dir or run_folder(self.options, type(training).__name__))
         self.callbacks = in_order(list(callbacks))
-        self.step, self.batch, self.scalars, self.metrics, self.best, self.seconds = 0, None, {}, {}, None, 0.
+        self.step, self.batch, self.scalars, self.metrics, self.best, self.seconds, self.identity = 0, None, {}, {}, None, 0., {}
         training.loop = self
 
     def call(

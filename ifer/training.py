@@ -154,7 +154,7 @@ def save_checkpoint(
     root, t = loop.exp_dir/'checkpoints', loop.training
     place = root/f'step_{loop.step:07d}'
     state = dict(step=loop.step, best=loop.best, metrics=loop.metrics, seconds=loop.seconds, options=loop.options.to_dict(), **_identity(loop),
-                 rate=t.lr_factor(loop.step), info=run_info(t.device),
+                 rate=t.lr_factor(loop.step),
                  optimizers={n: o.state_dict() for n, o in t.optimizers.items()},
                  scaler=t.accelerator.scaler.state_dict() if t.accelerator.scaler else None)
     with atomic_path(place) as temporary:
@@ -209,10 +209,13 @@ def find_checkpoints(
 
 # %% ../nbs/22_training.ipynb #77d5cfe7
 def _identity(loop):
-    "What a run is besides its options: how many processes share a step, and which images it sees."
+    "What a run is besides its options: how many processes share a step, which images it sees, and what it runs on; found out once."
+    if loop.identity: return loop.identity
     def listing(ds): return digest('\n'.join([*ds.classes, *map(str, ds.labels), *(Path(p).name for p in ds.paths)]).encode())
     sets = dict(train=loop.training.train_set, val=loop.training.val_set)
-    return dict(processes=loop.training.accelerator.num_processes, sets={name: listing(ds) for name, ds in sets.items() if ds is not None})
+    loop.identity = dict(processes=loop.training.accelerator.num_processes, info=run_info(loop.training.device),
+                         sets={name: listing(ds) for name, ds in sets.items() if ds is not None})
+    return loop.identity
 
 
 def _same_run(loop, state):
