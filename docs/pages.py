@@ -96,8 +96,9 @@ def document(name, thing, level):
     from nbdev.showdoc import DocmentTbl
     parts = [f'{level} {name}', f'```python\n{signature(name, thing)}\n```', inspect.getdoc(thing) or '']
     if not (inspect.isfunction(thing) or inspect.isclass(thing)): return parts
-    table = DocmentTbl(thing)
-    if table.has_docment: parts.append(str(table._repr_markdown_()))
+    try: table = DocmentTbl(thing)
+    except NameError: table = None  # a constructor of a library, with annotations that only the library can read
+    if table is not None and table.has_docment: parts.append(str(table._repr_markdown_()))
     for method, function in vars(thing).items() if inspect.isclass(thing) else ():
         function = getattr(function, '__func__', function)
         if inspect.isfunction(function) and not method.startswith('_') and function.__doc__:

@@ -420,10 +420,10 @@ def run_checkpoint(
 ) -> Path:  # `path` itself where it is something else
     "The checkpoint of a run that `path` means."
     path = Path(path)
-    names, folder = (['best', 'last'], path) if path.is_dir() else (_meant(path.name), path.parent)
+    names, folder = (['best', 'last'], path) if os.path.isdir(path) else (_meant(path.name), path.parent)
     if os.path.isfile(path) or not names: return path
-    places = [folder/'checkpoints'/name for name in names] + [folder/name for name in names if not path.is_dir()]
-    return next((place for place in places if place.is_dir()), path)
+    places = [folder/'checkpoints'/name for name in names] + [folder/name for name in names if not os.path.isdir(path)]
+    return next((place for place in places if os.path.isdir(place)), path)
 
 # %% ../nbs/07_network.ipynb #2f374df7
 def shipped() -> list:
