@@ -41,6 +41,7 @@ COMMANDS = {
         'convert': ('checkpoints', 'convert', 'a published file as safetensors and JSON'),
         'export': ('export', 'a network as ONNX or torch.export, in 8 bits too'),
         'goldens': ('goldens', 'our networks against the original, number by number'),
+        'benchmark': ('benchmark', 'seconds of every job, ours against the original way'),
     },
     'By the names of the original': {
         'inference': ('inference', 'invert a folder of images'),
