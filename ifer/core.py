@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'seed_all', 'make_rng', 'plain', 'IferError', 'OptionError', 'ImageError', 'DataError', 'ModelError',
            'CheckpointError', 'MissingFileError', 'SaveError', 'TrainingError', 'closest', 'get_device',
-           'has_fast_bf16', 'resolve_precision', 'autocast', 'channels_last', 'count_parameters', 'check_tensor',
-           'check_images', 'atomic_path', 'write_json', 'read_json', 'writable_folder', 'clear_leftovers',
-           'package_folder', 'asset', 'digest', 'git_revision', 'run_info', 'progress', 'peak_memory_mb']
+           'has_fast_bf16', 'resolve_precision', 'autocast', 'channels_last', 'count_parameters', 'reused_memory',
+           'check_tensor', 'check_images', 'atomic_path', 'write_json', 'read_json', 'writable_folder',
+           'clear_leftovers', 'package_folder', 'asset', 'digest', 'git_revision', 'run_info', 'progress',
+           'peak_memory_mb']
 
 # %% ../nbs/00_core.ipynb #e5179bb4
+import ctypes
 import difflib
 import hashlib
 import json
@@ -20,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -200,6 +203,29 @@ def count_parameters(
 ) -> int:
     "Number of parameters."
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+# %% ../nbs/00_core.ipynb #a13e1661
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of mallopt(3)
+_REUSING, _REUSING_LOCK = [0], threading.Lock()                 # blocks that are open
+
+
+@contextmanager
+def reused_memory():
+    "Inside the block freed memory stays with the process (Linux with glibc; elsewhere nothing happens)."
+    with _REUSING_LOCK:
+        _REUSING[0] += 1
+        if _REUSING[0] == 1: _mallopt({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1})
+    try: yield
+    finally:
+        with _REUSING_LOCK:
+            _REUSING[0] -= 1
+            if not _REUSING[0]: _mallopt({_M_MMAP_MAX: 2**16, _M_TRIM_THRESHOLD: 2**26, _M_MMAP_THRESHOLD: 2**25})
+
+
+def _mallopt(settings):
+    "Set options of glibc's malloc."
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt: [mallopt(option, value) for option, value in settings.items()]
 
 # %% ../nbs/00_core.ipynb #aaf16026
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .core import reused_memory
+
 # %% ../nbs/10_layers.ipynb #babc40c0
 class EqualLinear(nn.Module):
     "Linear layer with equalised learning rate (StyleGAN, section 2.1; Progressive GAN, section 4.1)."
@@ -272,7 +274,7 @@ def evaluating(
             _MODES.setdefault(m, [0, m.training])[0] += 1
             m.training = False
     try:
-        with torch.no_grad(): yield model
+        with torch.no_grad(), reused_memory(): yield model
     finally:
         with _MODES_LOCK: _restore_modes(modules)
 

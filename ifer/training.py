@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from .core import (CheckpointError, OptionError, TrainingError, atomic_path, clear_leftovers, digest, get_device, progress, read_json, resolve_precision, run_info, write_json)
+from .core import (CheckpointError, OptionError, TrainingError, atomic_path, clear_leftovers, digest, get_device, progress, read_json, resolve_precision, reused_memory, run_info, write_json)
 from .figures import read_metrics
 from .loop import (Callback, FaceRunOptions, FitLine, Loop, Training, batch_means, cosine_factor, in_order,
                        make_accelerator, spread, update_average)
@@ -364,7 +364,7 @@ def fit(
     "Hold the run's folder, make the training, run it; returns the summary."
     join(get_device(options.device))
     folder = first_says(lambda: run_folder(options, training.__name__))
-    with locked(folder):
+    with locked(folder), reused_memory():
         if is_main(): clear_leftovers(folder)
         settled = first_says(lambda: _settled(options, folder))
         return Loop(training(settled), folder, [*default_callbacks(), *callbacks]).run()
