@@ -13,9 +13,10 @@ import os
 import re
 import statistics
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import torch
@@ -23,14 +24,14 @@ import torch.nn.functional as F
 from torch.utils.benchmark import Timer, timer
 from torch.utils.flop_counter import FlopCounterMode
 
+from . import layers
 from .asit import ASIT
 from .config import ASITConfig, DiscriminatorConfig, EncoderConfig, GeneratorConfig, IFERConfig, Options, opt, run_main
 from .core import (PRECISIONS, IferError, OptionError, atomic_path, autocast, closest, get_device, peak_memory_mb, plain, progress, read_json,
-                       resolve_precision, run_info, seed_all, write_json)
+                       resolve_precision, reused_memory, run_info, seed_all, write_json)
 from .discriminator import InversionDiscriminator
 from .expression import IFER
 from .figures import table
-from .layers import evaluating
 from .original_way import original_way
 
 # %% ../nbs/51_benchmark.ipynb #d475c6a1
@@ -123,7 +124,7 @@ class Case(ExitStack):
         o, shipped = self.options, (self.options.preset, self.size) == ('demo', 64) and cls is not InversionDiscriminator
         network = cls.from_pretrained('synth64', self.device) if shipped else cls(_config(cls, o.preset, self.size)).to(self.device)
         if self.original: self.enter_context(original_way(network))
-        return self.enter_context(evaluating(network))
+        return network.eval()
 
     def images(self):
         "Pictures (B,3,size,size) in [-1,1]."
@@ -223,7 +224,7 @@ def compare_ways(
 def _with(case, call):
     "The call in the precision of its case."
     def timed():
-        with case.autocast(): return call()
+        with (mock.patch.object(layers, 'reused_memory', nullcontext) if case.original else reused_memory()), case.autocast(): return call()
     return timed
 
 
