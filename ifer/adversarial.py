@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['lsgan_d_loss', 'lsgan_g_loss', 'frozen', 'inversion_d_loss', 'inversion_g_loss', 'distribution_loss',
-           'nonsaturating_d_loss', 'nonsaturating_g_loss', 'r1_penalty', 'PathLength']
+           'nonsaturating_d_loss', 'nonsaturating_g_loss', 'r1_penalty', 'PathLength', 'path_term']
 
 # %% ../nbs/19_adversarial.ipynb #4f9ef4db
 import warnings
@@ -136,3 +136,11 @@ class PathLength(nn.Module):
         lengths = gradient.square().sum(2).mean(1).sqrt()
         if self.training: self.mean.lerp_(gathered(lengths.detach()).mean(), self.decay)
         return (lengths - self.mean).square().mean()
+
+
+@term('path_lambda', 'path', training_only=True)
+def path_term(
+    path,  # the penalty of `PathLength`
+) -> torch.Tensor:
+    "Path-length regularisation, in the steps that have it."
+    return path

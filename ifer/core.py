@@ -400,8 +400,9 @@ def digest(
     with open(source, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
 # %% ../nbs/00_core.ipynb #dd8ba997
+@cache
 def git_revision() -> str:
-    "Short hash of the checkout this package is run from ('' outside one), with '+' when it has uncommitted changes."
+    "Short hash of the checkout this package is run from ('' outside one), with '+' when it has uncommitted changes; asked once a process."
     def git(*args): return subprocess.run(['git', '-C', str(package_folder()), *args], capture_output=True, text=True)
     try: head = git('rev-parse', '--short=12', 'HEAD')
     except OSError: return ''

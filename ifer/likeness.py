@@ -128,14 +128,18 @@ class SetDistance:
         self.real.append(real)
         self.made.append(made)
 
-    def compute(self) -> dict:  # name -> number; none of fewer than two images
+    def compute(
+        self,
+        both=True,  # False: the kernel distance alone, which costs less
+    ) -> dict:      # name -> number; none of fewer than two images
         "The distances, by torchmetrics."
         real, made = torch.cat(self.real), torch.cat(self.made)
         if len(real) < 2: return {}
-        metrics = _fid(self.space.num_features), _kid(min(self.subset_size, len(real)), self.subsets if len(real) > self.subset_size else 1)
+        metrics = [_kid(min(self.subset_size, len(real)), self.subsets if len(real) > self.subset_size else 1)]
+        if both: metrics = [_fid(self.space.num_features), *metrics]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return dict(zip(self.names, (_between(m.to(real.device), real, made) for m in metrics)))
+            return dict(zip(self.names[-len(metrics):], (_between(m.to(real.device), real, made) for m in metrics)))
 
     @property
     def how(self):

@@ -120,7 +120,7 @@ class Validation(Callback):
         if not loop.due(loop.options.val_interval): return
         loop.metrics = self.measure(loop)
         value, metric, best = loop.metrics.get(loop.training.metric), loop.training.metric, loop.best
-        if value is not None and (best is None or value != best['value'] and (value > best['value']) == loop.training.larger_is_better):
+        if value is not None and (best is None or best['metric'] != metric or value != best['value'] and (value > best['value']) == loop.training.larger_is_better):
             loop.best = dict(step=loop.step, metric=metric, value=value)
         loop.call('after_validation')
 
