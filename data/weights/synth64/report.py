@@ -67,6 +67,26 @@ def random_faces(
     return torch.cat([generator.synthesize(part).image for part in generator.map(z, truncation).split(64)]).clamp(-1, 1)
 
 
+@torch.no_grad()
+def interpolations(
+    generator,  # a `Generator`
+    n,          # pairs of z
+    steps=16,   # pictures from one to the other
+) -> torch.Tensor:  # (n*steps,3,64,64)
+    "Faces on the way from one random z to another, in W."
+    w = generator.map(torch.randn(2 * n, generator.config.style_dim, generator=torch.Generator().manual_seed(2))).view(n, 2, 1, -1)
+    ways = torch.lerp(w[:, 0], w[:, 1], torch.linspace(0, 1, steps).view(1, -1, 1)).flatten(0, 1)
+    return generator.synthesize(ways).image.clamp(-1, 1)
+
+
+def nearest(
+    images,  # (N,3,64,64)
+    among,   # (M,3,64,64)
+) -> torch.Tensor:  # (N,3,64,64)
+    "For each image the one that is nearest to it, by L2."
+    return among[torch.cdist(images.flatten(1), among.flatten(1)).argmin(1)]
+
+
 def report(
     weights,  # a folder, or a shipped name
     out,      # folder
@@ -98,15 +118,16 @@ def report(
     caption = f'Test identities of the embedded faces, {faces.size} px.'
     figure = pair_grid(x[at], image[at], refined, rows=names, cols=CLASSES, kinds=kinds, caption=caption, scale=1)
     figure.save(out/'people.jpg', quality=92)
-    tiles = torch.cat([random[:64], random_faces(generator, 64, .7)])
-    figure = image_grid(tiles, nrow=16, scale=1, caption='Random faces: four rows at truncation 1, the same z at 0.7 below.')
+    tiles = torch.cat([random[:64], random_faces(generator, 64, .7), interpolations(generator, 2), random[:16], nearest(random[:16], train.images())])
+    caption_of = 'Random faces: four rows at truncation 1, the same z at 0.7 below; two rows from one to another; sixteen, and below each the nearest training face.'
+    figure = image_grid(tiles, nrow=16, scale=1, caption=caption_of)
     figure.save(out/'samples.jpg', quality=92)
     first = 6 * len(CLASSES)
     if out.resolve() == HERE:
-        figure = pair_grid(x[at][:first], image[at][:first], rows=names[:6], cols=CLASSES, caption=f'synth64, {caption.lower()}')
+        figure = pair_grid(*(t[:first] for t in (x[at], image[at], refined)), rows=names[:6], cols=CLASSES, kinds=kinds, caption=f'synth64, {caption[0].lower()}{caption[1:]}')
         save_png(figure, asset('').parent/'outputs'/'figures'/'inversion.png')
         panels = 'l2', 'middle', 'gradient', 'perceptual', 'au', 'expression'
-        save_png(curves(out/'runs'/'asit'/'metrics.jsonl', panels, caption='ASIT, second edition.'), out/'curves.png')
+        save_png(curves(out/'runs'/'asit'/'metrics.jsonl', panels, caption='ASIT, third edition.'), out/'curves.png')
     print(found)
 
 
