@@ -7,6 +7,7 @@ __all__ = ['COMMANDS', 'listing', 'main']
 
 # %% ../nbs/60_command.ipynb #99f4a5a9
 import difflib
+import os
 import runpy
 import signal
 import sys
@@ -63,12 +64,18 @@ def listing() -> str:
     return '\n'.join(lines)
 
 # %% ../nbs/60_command.ipynb #474a15bf
+def _printed(text):
+    "Print, unless nobody reads it, as in `ifer | head -3`."
+    try: print(text, flush=True)
+    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(
     argv=None,  # words of the command line; None: this process's
 ):
     "Body of `ifer`: list the commands, or start one."
     name, *words = (sys.argv[1:] if argv is None else argv) or ['--help']
-    if name in ('-h', '--help', 'help'): return print(listing())
+    if name in ('-h', '--help', 'help'): return _printed(listing())
     if name == '--version': return print(f'ifer {ifer.__version__}')
     commands = {name: what for part in COMMANDS.values() for name, what in part.items()}
     name = name.replace('_', '-')

@@ -113,6 +113,7 @@ def _convert(name, value, kind, choices=None, low=None, high=None):
 class Options:
     "Base of all options: checked construction, YAML and command line in, plain dictionaries out."
     _bare: typing.ClassVar = ''        # option that the words without a flag are for
+    _short: typing.ClassVar = {}      # letters for options: {'b': 'batch_size'} takes -b 8
     _renamed: typing.ClassVar = {}    # another name that an option is known by -> its name
     _no_effect: typing.ClassVar = {}  # option that other implementations have -> why it has no effect here
 
@@ -261,16 +262,25 @@ def load(
     return cls(**(cls.known(read_yaml(config)) | cls.known(passed)))
 
 # %% ../nbs/01_config.ipynb #86815ee5
-def _joined(words):
-    "Each flag with its value: `--batch-size 8 --cosine` -> `--batch_size=8 --cosine=true`; a value may begin with one hyphen."
+def _joined(words, short, several):
+    "Each flag with its values: `-b 8 --cosine --scale .1 1` -> `--batch_size=8 --cosine=true '--scale=.1 1'`; a value may begin with one hyphen."
     flags = []
     for word in words:
+        if word.startswith('-') and word[1:] in short: word = f'--{short[word[1:]]}'
+        last = flags[-1] if flags and flags[-1].startswith('--') else ''
         if word.startswith('--'):
             name, equals, value = word[2:].partition('=')
             flags.append(f"--{name.replace('-', '_')}{equals}{value}")
-        elif flags and flags[-1].startswith('--') and '=' not in flags[-1]: flags[-1] += f'={word}'
+        elif last and '=' not in last: flags[-1] += f'={word}'
+        elif last[2:].partition('=')[0] in several: flags[-1] += f' {word}'
         else: flags.append(word)
     return [f'{flag}=true' if flag.startswith('--') and '=' not in flag and flag != '--help' else flag for flag in flags]
+
+
+def _sequences(cls):
+    "Names of the options that take several words; none where words without a flag have a meaning of their own."
+    hints = typing.get_type_hints(cls)
+    return set() if cls._bare else {name for name in cls.names() if typing.get_origin(hints[name]) is tuple}
 
 
 def _parser(cls, description):
@@ -298,7 +308,8 @@ def parse_args(
     description='',  # first line of --help
 ):
     "Options from the command line: defaults < YAML < flags."
-    values, unknown = _parser(cls, description).parse_known_args(_joined(sys.argv[1:] if argv is None else argv))
+    words = _joined(sys.argv[1:] if argv is None else argv, cls._short, _sequences(cls))
+    values, unknown = _parser(cls, description).parse_known_args(words)
     bare = [word for word in unknown if cls._bare and not word.startswith('-')]
     if bare: setattr(values, cls._bare, [*filter(None, [getattr(values, cls._bare, None)]), *bare])
     for word in (word for word in unknown if word not in bare):
@@ -307,6 +318,15 @@ def parse_args(
     return cls.load(**vars(values))
 
 # %% ../nbs/01_config.ipynb #4173203c
+def _reader_left():
+    "Whether nobody reads what is printed any more, as in `ifer … | head`; then Python shall not try again on its way out."
+    try: sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 def command(
     job,  # function without arguments
 ):
@@ -320,12 +340,15 @@ def command(
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f'warning: {plain(message)}', file=sys.stderr)
-            return job()
+            result = job()
+            sys.stdout.flush()
+            return result
+    except BrokenPipeError as e: status, line = (141, '') if _reader_left() else (2, f'error: {plain(e)}')
     except IferError as e: status, line = 2, f'error: {e}'
     except OSError as e: status, line = 2, f'error: {plain(e)}'  # the disk, a folder, a pipe
     except KeyboardInterrupt as e: status, line = 130, str(e) or 'interrupted'
     finally: signal.signal(signal.SIGINT, before)
-    print(line, file=sys.stderr, flush=True)
+    if line: print(line, file=sys.stderr, flush=True)
     if status == 130 and before is ifer.interrupted:  # Python may kill itself by the signal on its way out
         sys.stdout.flush()
         os._exit(status)

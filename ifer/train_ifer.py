@@ -59,6 +59,7 @@ NO_EFFECT = {name: why for why, names in _REASONS.items() for name in names.spli
 @dataclass
 class TrainIFER(FaceRunOptions):
     "Options of IFER's training."
+    _short: typing.ClassVar = dict(b='batch_size', vb='test_batch_size', j='workers')
     _renamed: typing.ClassVar = RENAMED
     _no_effect: typing.ClassVar = NO_EFFECT
     resume: str = opt('', 'a run to go on with: its folder, or one of its checkpoints; of a file of weights, the weights alone', group='Run')
@@ -193,9 +194,10 @@ def evaluate_recognition(
     labels,         # ints (N,), the truth
     protocol=None,  # what the report shall say about the images, such as `protocol_of(ds)`
     batch_size=64,  # images at a time
+    precision='auto',  # of the forward pass: 'auto', 'fp32', 'bf16' or 'fp16'
 ) -> Report:
     "Top-1, balanced accuracy, macro-F1, calibration error and cross-entropy of `ifer` on labelled images."
-    p = logits_of(ifer, images, batch_size).softmax(1)
+    p = logits_of(ifer, images, batch_size, precision=precision).softmax(1)
     report = recognition(p.numpy(), labels, ifer.classes, protocol, title='IFER')
     report.values['loss'] = -p[range(len(p)), torch.as_tensor(labels)].clamp_min(1e-12).log().mean().item()
     return report
@@ -279,7 +281,7 @@ def read(self: IFERTraining, x):
 @patch
 def validate(self: IFERTraining):
     part = spread(self.val_set, self.options.val_images)
-    return evaluate_recognition(self.average, part, part.labels, protocol_of(part), self.options.test_batch_size).values
+    return evaluate_recognition(self.average, part, part.labels, protocol_of(part), self.options.test_batch_size, self.options.precision).values
 
 
 @patch
