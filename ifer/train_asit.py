@@ -116,11 +116,12 @@ def make_optimizer(
     name,           # 'ranger', 'adam' or 'muon'
     parameters,     # what to train: parameters, or groups of them
     learning_rate,  # of those without one of their own
+    foreach=None,   # Ranger: False goes parameter by parameter, with the same numbers and without a temporary copy of them all
 ):
     "The optimiser called `name`."
     if name == 'adam': return torch.optim.Adam(parameters, learning_rate)
     if name == 'muon': return Muon(parameters, learning_rate, betas=(.9, .99), eps=1e-7)
-    return Ranger(parameters, learning_rate, betas=(.95, .999), eps=1e-5, alpha=.5, k=6, degenerated_to_sgd=True)
+    return Ranger(parameters, learning_rate, betas=(.95, .999), eps=1e-5, alpha=.5, k=6, degenerated_to_sgd=True, foreach=foreach)
 
 # %% ../nbs/31_train_asit.ipynb #e6ac4cd3
 def is_matrix(
@@ -237,11 +238,12 @@ class ASITTraining(Training):
         self.train_set, self.val_set = o.sets(o.dataset_type, config.size)
         self.data = DataConfig(size=self.asit.config.encoder.size)
         self.loss = make_loss(o).to(self.device)
-        self.add_optimizer('asit', make_optimizer(o.optim_name, asit_groups(self.asit, o), o.learning_rate))
+        foreach = False if o.activation_checkpointing or self.device.type == 'cpu' else None
+        self.add_optimizer('asit', make_optimizer(o.optim_name, asit_groups(self.asit, o), o.learning_rate, foreach))
         if not o.adv_lambda: return
         size = {k: getattr(config, k) for k in ('size', 'channel_multiplier', 'width')}
         self.discriminator = self.add_network('discriminator', InversionDiscriminator(DiscriminatorConfig(**size)))
-        self.add_optimizer('discriminator', make_optimizer(o.optim_name, [p for p in self.discriminator.parameters() if p.requires_grad], o.learning_rate))
+        self.add_optimizer('discriminator', make_optimizer(o.optim_name, [p for p in self.discriminator.parameters() if p.requires_grad], o.learning_rate, foreach))
 
 # %% ../nbs/31_train_asit.ipynb #587084f5
 @patch

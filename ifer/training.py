@@ -18,6 +18,7 @@ import threading
 import time
 import warnings
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -364,7 +365,8 @@ def fit(
     "Hold the run's folder, make the training, run it; returns the summary."
     join(get_device(options.device))
     folder = first_says(lambda: run_folder(options, training.__name__))
-    with locked(folder), reused_memory():
+    memory = nullcontext() if options.activation_checkpointing else reused_memory()  # what asks for little memory gives it back
+    with locked(folder), memory:
         if is_main(): clear_leftovers(folder)
         settled = first_says(lambda: _settled(options, folder))
         return Loop(training(settled), folder, [*default_callbacks(), *callbacks]).run()
