@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TrainFeatures', 'Identities', 'nearest_accuracy', 'correlation', 'Truth', 'read_faces', 'feature_metrics', 'au_term',
-           'expression_term', 'identity_term', 'FeatureTraining', 'train_features']
+           'expression_term', 'identity_term', 'SharedBatchNorm', 'share_statistics', 'FeatureTraining',
+           'train_features']
 
 # %% ../nbs/29_train_features.ipynb #470e50da
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .features import FaceFeatures, FaceReading, FeaturesConfig, jitter
 from .losses import WeightedLoss, term
 from .training import Training, cosine_factor, fit
 from .transforms import Degrade
+from .processes import gathered, place
 
 # %% ../nbs/29_train_features.ipynb #a24105d6
 @dataclass
@@ -131,6 +133,33 @@ def expression_term(reading, true_labels): "Cross-entropy of the expressions."; 
 @term('identity_lambda', 'identities')
 def identity_term(identity_logits, true_identities): "Cross-entropy of the identities."; return F.cross_entropy(identity_logits, true_identities)
 
+# %% ../nbs/29_train_features.ipynb #7d25522b
+class SharedBatchNorm(nn.BatchNorm2d):
+    "Batch norm over the batches of all processes, on any device."
+    def forward(self, x):
+        if not self.training or place()[1] == 1: return super().forward(x)
+        def over_all(y): return gathered(y.mean((0, 2, 3))[None]).mean(0)
+        full = x.float()
+        mean = over_all(full)
+        centred = full - mean[:, None, None]
+        variance = over_all(centred.square())
+        n = x.numel() // x.shape[1] * place()[1]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+            self.num_batches_tracked += 1
+        gain = self.weight * (variance + self.eps).rsqrt()
+        return (centred * gain[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def share_statistics(
+    network,  # an nn.Module, changed
+):
+    "Let the batch norms of `network` look at the batches of all processes."
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d: module.__class__ = SharedBatchNorm
+    return network
+
 # %% ../nbs/29_train_features.ipynb #2680b170
 class FeatureTraining(Training):
     "One network, three tasks."
@@ -147,7 +176,7 @@ class FeatureTraining(Training):
         self.truth, self.val_truth = Truth(self.train_set, self.device), Truth(self.val_set, self.device)
         self.loss = WeightedLoss(options, self.gives)
         config = FeaturesConfig(size=self.train_set.size, aus=self.train_set.au_names, classes=self.train_set.classes)
-        self.faces = self.add_network('faces', FaceFeatures(config))
+        self.faces = share_statistics(self.add_network('faces', FaceFeatures(config)))
         self.identities = self.add_network('identities', Identities(len(self.truth.people), config.embed_dim))
         self.both = nn.ModuleList([self.faces, self.identities])
         optimizer = torch.optim.AdamW(self.both.parameters(), options.learning_rate, weight_decay=options.weight_decay)
