@@ -24,7 +24,7 @@ setup(
     # data/ and configs/ travel inside the package, as ifer.assets and ifer.configs: a wheel finds them as a clone does
     packages=['ifer', 'ifer.assets', 'ifer.configs'],
     package_dir={'ifer': 'ifer', 'ifer.assets': 'data', 'ifer.configs': 'configs'},
-    package_data={'ifer.assets': ['*.parquet', '*.md', 'weights/*/*', 'goldens/*', 'peers/*'], 'ifer.configs': ['*.yml']},
+    package_data={'ifer.assets': ['*.parquet', '*.md', 'weights/*/*', 'goldens/*', 'peers/*', 'benchmarks/*'], 'ifer.configs': ['*.yml']},
     install_requires=cfg['requirements'].split(),
     extras_require={
         'notebooks': cfg['notebook_requirements'].split(),

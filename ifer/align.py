@@ -194,12 +194,13 @@ def file_stamp(
 
 
 def write_picture(
-    path,   # ends in .png or .jpg
-    image,  # PIL, RGB
+    path,       # ends in .png or .jpg
+    image,      # PIL, RGB
+    sync=True,  # see `atomic_path`
 ):
     "Write a picture, or nothing."
-    with atomic_path(path) as temporary:
-        image.save(temporary, format='PNG' if path.suffix == '.png' else 'JPEG', quality=95)
+    with atomic_path(path, sync) as temporary:
+        image.save(temporary, format='PNG' if path.suffix == '.png' else 'JPEG', quality=95, compress_level=1)
 
 # %% ../nbs/09_align.ipynb #9c084f01
 def mirrored_names(

@@ -282,7 +282,7 @@ def _remove(path):
     else: path.unlink(missing_ok=True)
 
 
-def _put(temporary, path):
+def _put(temporary, path, sync):
     "Give a complete file or folder its name."
     if temporary.is_dir():
         old = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.old')
@@ -291,7 +291,7 @@ def _put(temporary, path):
         _remove(old)
     else:
         if path.is_dir(): raise OptionError(f'{path}: is a folder, and a file shall be written there')
-        _sync(temporary)
+        if sync: _sync(temporary)
         os.replace(temporary, path)
 
 
@@ -311,7 +311,8 @@ def _refused_by_disk(error):
 
 @contextmanager
 def atomic_path(
-    path,  # where the file or folder shall be
+    path,       # where the file or folder shall be
+    sync=True,  # have a file's bytes on disk first, which takes most of the time; False: a loss of power may leave it empty
 ):
     "Give a temporary path beside `path`; rename it to `path` when the block ends well, remove it when it does not."
     path = Path(path)
@@ -319,7 +320,7 @@ def atomic_path(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _put(temporary, path)
+        _put(temporary, path, sync)
     except SaveError as e: raise SaveError(str(e).replace(str(temporary), str(path))) from None  # of a file in this folder
     except Exception as e:
         reason = '' if isinstance(e, IferError) else _refused_by_disk(e)

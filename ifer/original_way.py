@@ -41,10 +41,11 @@ def _in_format(parameters, formats):
 @contextmanager
 def original_way(
     *networks,  # nn.Modules, changed inside the block
+    also=(),    # tensors that are laid channels-first, too: what an optimiser remembers of the weights
 ):
     "Inside the block the networks compute as the original implementation does."
     modules = {m: set(m.__dict__) for network in networks for m in network.modules()}
-    parameters = list({p: None for network in networks for p in network.parameters()})
+    parameters = list({p: None for network in networks for p in network.parameters()}) + list(also)
     formats = _in_format(parameters, [torch.contiguous_format] * len(parameters))
     for module in modules:
         for cls, name, function in WAYS:

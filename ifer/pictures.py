@@ -138,7 +138,7 @@ class Framed(NamedTuple):
 
 # %% ../nbs/09b_pictures.ipynb #26c6deac
 def read_pictures(
-    x,                # path, file:// address, PIL image, array (H,W,3) uint8 or float in [0,1], tensor (B,3,size,size), a list of these, a data set
+    x,                # path, file:// address, PIL image, array (H,W,3) uint8 or float in [0,1], tensor (B,3,size,size), a list of these, a data set; or `Framed`
     data,             # side of the network's input, px, or its `DataConfig`
     align='auto',     # cut the face out of a picture that is not framed as the networks were trained; False: take pictures as they are
     face='largest',   # which of several faces: 'largest', 'surest', its number, or 'all'
@@ -150,6 +150,7 @@ def read_pictures(
         if value not in choices: raise OptionError(f"{name} '{value}' is not known" + closest(value, choices))
     data = data if isinstance(data, DataConfig) else DataConfig(size=data)
     if align == 'auto' and data.framing == 'own': align = 'none'
+    if isinstance(x, Framed): return x
     if isinstance(x, torch.Tensor): return _of_tensor(x, data.size)
     (sources, many), rows, skipped = _sources(x), [], {}
     if not sources: raise ImageError('no image was given: the list is empty')

@@ -9,13 +9,17 @@ __all__ = ['PredictOptions', 'picture_files', 'predict']
 import glob
 import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .config import Options, opt, run_main
 from .core import DataError, ImageError, get_device
 from .expression import IFER, Predictions
-from .pictures import NoPictureError
+from .invert import ahead
+from .pictures import NoPictureError, read_pictures
+from .transforms import DataConfig
 from .tree import images_below
 
 # %% ../nbs/41b_predict.ipynb #8f4cca83
@@ -49,16 +53,17 @@ def picture_files(
 
 # %% ../nbs/41b_predict.ipynb #a7e2beb3
 def predict(
-    options,  # `PredictOptions`
+    options,    # `PredictOptions`
+    ifer=None,  # an `IFER`, in place of `weights`
 ) -> Predictions:
     "Read the expressions in pictures, and write them as a table."
     o, files = options, picture_files(options.files)
-    model, found = IFER.from_pretrained(o.weights, get_device(o.device)), Predictions()
-    for start in range(0, len(files), o.batch_size):
-        some = _batch(model, files[start:start + o.batch_size], o)
+    model, found = ifer or IFER.from_pretrained(o.weights, get_device(o.device)), Predictions()
+    for pictures in _pictures(files, DataConfig.of(model), o):
+        some = pictures if isinstance(pictures, Predictions) else model.predict(pictures)
         for one in some if len(found) >= 20 else (): one.picture = None  # a page shows twenty
         found += some
-        found.skipped = found.skipped | some.skipped
+        found.skipped.update(some.skipped)
         print('\n'.join([*map(repr, some), *(f'left out: {reason}' for reason in some.skipped.values())]), flush=True)
     if not found: raise ImageError(f'none of the {len(files)} pictures could be read')
     counts = ', '.join(f'{label} {n}' for label, n in Counter(p.label for p in found).most_common())
@@ -67,9 +72,15 @@ def predict(
     return found
 
 
-def _batch(model, files, o):
-    "The predictions for some files."
-    try: return model.predict(files, align=o.align, face=o.face, on_bad=o.on_bad)
+def _pictures(files, data, o):
+    "A batch of pictures after the other, read ahead by two threads; no predictions where none of a batch can be used."
+    jobs = (partial(_read, files[start:start + o.batch_size], data, o) for start in range(0, len(files), o.batch_size))
+    with ThreadPoolExecutor(2) as pool: yield from ahead(pool, jobs, 3)
+
+
+def _read(files, data, o):
+    "One batch."
+    try: return read_pictures(files, data, o.align, o.face, o.on_bad)
     except NoPictureError as e:
         found = Predictions()
         found.skipped = e.skipped
