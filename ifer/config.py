@@ -13,6 +13,7 @@ import html
 import math
 import os
 import reprlib
+import select
 import signal
 import sys
 import types
@@ -320,11 +321,11 @@ def parse_args(
 # %% ../nbs/01_config.ipynb #4173203c
 def _reader_left():
     "Whether nobody reads what is printed any more, as in `ifer … | head`; then Python shall not try again on its way out."
-    try: sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in watch.poll(0)): return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def command(
@@ -340,9 +341,8 @@ def command(
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f'warning: {plain(message)}', file=sys.stderr)
-            result = job()
-            sys.stdout.flush()
-            return result
+            try: return job()
+            finally: sys.stdout.flush()
     except BrokenPipeError as e: status, line = (141, '') if _reader_left() else (2, f'error: {plain(e)}')
     except IferError as e: status, line = 2, f'error: {e}'
     except OSError as e: status, line = 2, f'error: {plain(e)}'  # the disk, a folder, a pipe
