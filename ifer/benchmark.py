@@ -40,7 +40,7 @@ from .core import (PRECISIONS, IferError, OptionError, atomic_path, autocast, cl
 from .data import Batch, batches, load_faces, load_folder
 from .discriminator import InversionDiscriminator
 from .expression import IFER
-from .figures import table
+from .figures import _figure, table
 from .images import to_pil
 from .invert import InvertOptions, invert_all
 from .original_way import original_way
@@ -577,9 +577,8 @@ def roofline(
     rows,  # of one run
 ):         # a matplotlib figure
     "Operations a second against operations a byte, below what memory and arithmetic allow (Williams, Waterman and Patterson, 2009)."
-    import matplotlib.pyplot as plt
     rows = [r for r in rows if r.get('gflop')]
-    figure, ax = plt.subplots(figsize=(7.5, 4.2), layout='constrained')
+    figure, ((ax,),) = _figure(7.5, 4.2)
     memory, x = max(r['ceilings']['memory'] for r in rows), [.5, 500]
     for precision in sorted({r['precision'] for r in rows}):
         top = max(_ceiling(r) for r in rows if r['precision'] == precision)
@@ -595,20 +594,19 @@ def roofline(
     ax.legend(fontsize=7, frameon=False, loc='center left', bbox_to_anchor=(1, .5))
     return figure
 
-# %% ../nbs/51_benchmark.ipynb #24cb152b
+# %% ../nbs/51_benchmark.ipynb #a716fbfb
 def scaling_figure(
     rows,  # of runs with several sizes or batches
 ):         # a matplotlib figure
     "Seconds a picture against the batch and against the side, both ways."
-    import matplotlib.pyplot as plt
     rows = [r for r in rows if r.get('original') and r.get('gflop')]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout='constrained')
+    figure, (axes,) = _figure(9, 3.4, 1, 2)
     for ax, along, other in zip(axes, ('batch', 'size'), ('size', 'batch')):
-        for k, (part, fixed) in enumerate(sorted({(r['part'], r[other]) for r in rows})):
-            line = sorted((r[along], r['original'] / r['batch'], r['ours'] / r['batch']) for r in rows if (r['part'], r[other]) == (part, fixed))
+        for k, (part, preset, fixed) in enumerate(sorted({(r['part'], r['preset'], r[other]) for r in rows})):
+            line = sorted((r[along], r['original'] / r['batch'], r['ours'] / r['batch']) for r in rows if (r['part'], r['preset'], r[other]) == (part, preset, fixed))
             if len({at for at, *_ in line}) < 2: continue
             where, theirs, ours = zip(*line)
-            ax.plot(where, ours, marker='o', markersize=3, color=f'C{k % 10}', label=f"{part.replace('_', ' ')}, {f'{fixed} px' if other == 'size' else f'batch {fixed}'}")
+            ax.plot(where, ours, marker='o', markersize=3, color=f'C{k % 10}', label=f"{part.replace('_', ' ')}, {preset}, {f'{fixed} px' if other == 'size' else f'batch {fixed}'}")
             ax.plot(where, theirs, marker='o', markersize=3, color=f'C{k % 10}', linestyle=':')
         ax.set(xscale='log', yscale='log', xlabel={'batch': 'pictures at a time', 'size': 'side, px'}[along], ylabel='seconds a picture')
         ax.set_xticks(sorted({r[along] for r in rows}), sorted({r[along] for r in rows}), minor=False)
@@ -616,14 +614,13 @@ def scaling_figure(
         if ax.lines: ax.legend(fontsize=7, frameon=False)
     return figure
 
-# %% ../nbs/51_benchmark.ipynb #e33ea9f6
+# %% ../nbs/51_benchmark.ipynb #449cf903
 def ratios_figure(
     rows,  # of benchmarks
 ):         # a matplotlib figure
     "How many times as fast as the original's way ours is, with the range of repetitions."
-    import matplotlib.pyplot as plt
     rows = [r for r in rows if r['against'] == "the original's way" and 'ratio' in r][::-1]
-    figure, ax = plt.subplots(figsize=(7.5, .6 + .24 * len(rows)), layout='constrained')
+    figure, ((ax,),) = _figure(7.5, .6 + .24 * len(rows))
     middle = [r['ratio'] for r in rows]
     ax.barh(range(len(rows)), middle, color=['#4a90d9' if r['precision'] == 'fp32' else '#d98c4a' for r in rows], height=.7)
     ax.hlines(range(len(rows)), [r['low'] for r in rows], [r['high'] for r in rows], color='black', linewidth=1)
