@@ -160,14 +160,14 @@ class _Given(nn.Module):
 
 def _fid(num_features):
     from torchmetrics.image.fid import FrechetInceptionDistance
-    return FrechetInceptionDistance(_Given(num_features)).set_dtype(torch.float64)
+    return FrechetInceptionDistance(_Given(num_features), sync_on_compute=False).set_dtype(torch.float64)
 
 
 def _kid(subset_size, subsets):
     from torchmetrics.image.kid import KernelInceptionDistance
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # it says that it keeps the features
-        return KernelInceptionDistance(_Given(1), subsets=subsets, subset_size=subset_size)
+        return KernelInceptionDistance(_Given(1), subsets=subsets, subset_size=subset_size, sync_on_compute=False)  # every process has all features
 
 
 def _between(metric, real, made):
