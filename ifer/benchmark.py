@@ -644,7 +644,8 @@ def markdown(
 ) -> str:
     "Tables and protocols."
     def lines(frame): return ['| ' + ' | '.join(map(str, line)) + ' |' for line in [frame.columns, ['---'] * len(frame.columns), *frame.values.tolist()]]
-    return '\n'.join([*lines(speed_table(rows)), '', *lines(work_table(rows)), '', *sorted(set(map(protocol, rows)))]) + '\n'
+    tables = [line for frame in (speed_table(rows), work_table(rows)) if len(frame) for line in [*lines(frame), '']]
+    return '\n'.join([*tables, *sorted(set(map(protocol, rows)))]) + '\n'
 
 
 def main(
