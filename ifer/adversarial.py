@@ -47,12 +47,13 @@ def frozen(
 
 
 def inversion_d_loss(
-    discriminator,  # (images, targets) -> scores (B,) in [-1,1]
+    discriminator,  # (images, targets) -> scores in [-1,1]; of twice as many images, in the order of the targets
     image,          # reconstructions (B,3,H,W); no gradient reaches them
     target,         # what they should be
 ) -> torch.Tensor:
     "The discriminator's loss: (target | target) is real, (image | target) is not."
-    return lsgan_d_loss(discriminator(target, target), discriminator(image.detach(), target))
+    real, fake = discriminator(torch.cat([target, image.detach()]), target).chunk(2)
+    return lsgan_d_loss(real, fake)
 
 
 @term('adv_lambda', 'adv', training_only=True)

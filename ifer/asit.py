@@ -24,6 +24,7 @@ from .images import data_url, to_pil
 from .layers import evaluating
 from .network import Found, Network
 from .pictures import Framed, read_pictures
+from .prepared import computing
 from .pretrained import read_file
 from .refine import area_pool, refine as refine_codes
 from .stylegan2 import Generator, Synthesis, generator_config, stored_mean
@@ -166,12 +167,13 @@ def invert(
     on_bad='raise',  # a picture that cannot be used: 'raise' its error, or 'skip' it
     refine=0,        # steps of optimisation that carry the codes on from what the encoder found
     refine_generator=0,  # passes in which a copy of the generator is tuned around the codes
+    precision='auto',    # 'fp32' for numbers that do not depend on the machine; 'auto' is bf16 where that is faster; or 'bf16', 'fp16'
 ) -> Inversion:
     "Images in the generator's terms; in evaluation mode, with the stored noise, without gradients."
     if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
     pictures = read_pictures(x, self.config.encoder.size, align, face, on_bad)
     images = pictures.to_float(self.latent_avg.device)
-    with evaluating(self): parts = [self._invert(batch, structure) for batch in images.split(batch_size)]
+    with evaluating(self), computing(self, precision) as network: parts = [network._invert(batch, structure) for batch in images.split(batch_size)]
     found = Inversion(*(None if p[0] is None else torch.cat(p) for p in zip(*parts)))
     if refine or refine_generator: found = self._refine(found, images, refine, refine_generator, batch_size)
     found.pictures = pictures

@@ -189,13 +189,13 @@ def _discriminator(case):
 @_part()
 def _inversion(case):
     asit, x = _network(case, ASIT), _images(case)
-    return lambda: asit.invert(x, batch_size=len(x)).image
+    return lambda: asit.invert(x, batch_size=len(x), precision=case.precision).image
 
 
 @_part()
 def _recognition(case):
     ifer, x = _network(case, IFER), _images(case)
-    return lambda: torch.tensor([list(p.probabilities.values()) for p in ifer.predict(x, batch_size=len(x))])
+    return lambda: torch.tensor([list(p.probabilities.values()) for p in ifer.predict(x, batch_size=len(x), precision=case.precision)])
 
 # %% ../nbs/51_benchmark.ipynb #98401333
 _STEPS = dict(asit=(ASITTraining, TrainASIT, dict(lpips_lambda=0, distribute_lambda=.01)), generator=(GeneratorTraining, TrainGenerator, dict(lpips_lambda=0)),
@@ -288,7 +288,7 @@ def _folder_inversion(case):
     asit, o = _network(case, ASIT, original=False), InvertOptions(align='none', device=str(case.device))
     if case.original:
         x = _faces(case)
-        return lambda: asit.invert(x, batch_size=o.test_batch_size).image
+        return lambda: asit.invert(x, batch_size=o.test_batch_size, precision=case.precision).image
     root, number = _folder(case), itertools.count()
     return lambda: invert_all(o.replace(data_path=root/'in', exp_dir=root/f'out{next(number)}'), asit=asit)
 
@@ -298,7 +298,7 @@ def _folder_recognition(case):
     ifer, o = _network(case, IFER, original=False), PredictOptions(device=str(case.device), align='none')
     if case.original:
         x = _faces(case)
-        return lambda: ifer.predict(x, batch_size=o.batch_size)
+        return lambda: ifer.predict(x, batch_size=o.batch_size, precision=case.precision)
     root, number = _folder(case), itertools.count()
     def read():
         with redirect_stdout(io.StringIO()): predict(o.replace(files=[str(root/'in')], out=str(root/f'out{next(number)}')), ifer)

@@ -49,12 +49,12 @@ class InversionDiscriminator(Network):
 
     def forward(
         self,
-        images,   # judged (B,3,size,size), about [-1,1]
-        sources,  # what they should be (B,3,size,size)
-    ) -> torch.Tensor:  # (B,)
+        images,   # judged (B,3,size,size), about [-1,1]; or (n*B,·,·,·), n times as many in the order of the sources
+        sources,  # what they should be (B,3,size,size), read once
+    ) -> torch.Tensor:  # (B,), or (n*B,)
         "Cosines of q(images) and k(sources)."
-        with torch.no_grad(): key = self.model_k(sources)
-        return F.cosine_similarity(self.model_q(images).float(), key.float())
+        with torch.no_grad(): key = self.model_k(sources).float()
+        return F.cosine_similarity(self.model_q(images).float(), key.repeat(len(images) // len(sources), 1))
 
     @torch.no_grad()
     def update_momentum(self):

@@ -348,7 +348,7 @@ def expressions(self: InversionScores,
         sets[name] = load_dataset(name, folder or None, source_of(name).reported or 'train', ds.size)
     sets = {name: s for name, s in sets.items() if s.classes}
     classes = CLASSES + (CONTEMPT,)*any(CONTEMPT in s.classes for s in sets.values())
-    def invert(x): return asit.face_pool(asit.invert(x.to(self.source.device)).image).clamp(-1, 1)
+    def invert(x): return asit.face_pool(asit.invert(x.to(self.source.device), precision='fp32').image).clamp(-1, 1)
     return expression_grid(sets, invert, classes, caption=f'{o.checkpoint_path}, {ds.size} px. {caption}'.strip(), inches=inches) if sets else None
 
 # %% ../nbs/41_evaluate_inversion.ipynb #a66c4c2d

@@ -27,7 +27,7 @@ from .config import Options, opt, run_main
 from .core import IferError, OptionError, atomic_path, package_folder, writable_folder, write_json
 from .data import load_faces
 from .edit import expression_directions, unit_directions
-from .encoder import code_groups
+from .heads import code_groups
 from .expression import IFER
 from .images import data_url, load_image, to_float, to_images, to_pil
 from .layers import evaluating

@@ -25,6 +25,7 @@ from .images import data_url, to_pil
 from .layers import ModulatedConv2d, evaluating
 from .network import Found, Network, shapes_of
 from .pictures import read_pictures
+from .prepared import computing
 from .transforms import DataConfig
 
 # %% ../nbs/14_expression.ipynb #71f18c07
@@ -183,13 +184,14 @@ def predict(
     align='auto',    # cut the face out of a picture that is not framed as the networks were trained; False: take pictures as they are
     face='largest',  # which of several faces: 'largest', 'surest', its number, or 'all'
     on_bad='raise',  # a picture that cannot be used: 'raise' its error, or 'skip' it
+    precision='auto',  # 'fp32' for numbers that do not depend on the machine; 'auto' is bf16 where that is faster; or 'bf16', 'fp16'
 ):                   # a `Prediction` for one picture, else `Predictions`, a list of them
     "The expression in each image; in evaluation mode, without gradients."
     if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
     data = DataConfig.of(self)  # as its checkpoint says
     pictures = read_pictures(x, data, align, face, on_bad)
     images = data.normalise(pictures.images, self.head.weight.device)
-    with evaluating(self): logits = torch.cat([self(batch).float() for batch in images.split(batch_size)])
+    with evaluating(self), computing(self, precision) as network: logits = torch.cat([network(batch).float() for batch in images.split(batch_size)])
     found = Predictions(_prediction(p, self.classes, i) for i, p in enumerate(logits.softmax(1).tolist()))
     found.skipped = pictures.skipped
     for one, name, note, picture in zip(found, pictures.names, pictures.notes, pictures.images):

@@ -25,6 +25,7 @@ from .config import EncoderConfig, Options, opt, run_main
 from .core import DataError, OptionError, asset, closest, get_device, progress
 from .detection import MTCNN
 from .discriminator import InversionDiscriminator
+from .attention import Block
 from .encoder import Encoder, original_key
 from .losses import _LPIPSFeatures, IdentityLoss, PerceptualLoss, bicubic_downsample, lsgan_d_loss, lsgan_g_loss, w_norm_loss
 from .stylegan2 import mix_styles
@@ -198,10 +199,10 @@ def batch_mixing(
     model,  # a network with an `Encoder` in it
 ):
     "Inside the block, give window i of a batch of B images the global query of image i mod B, as the original does."
-    def mix(attention, inputs):
+    def mix(block, inputs):
         x, query = inputs
-        return x, query.repeat(len(x) // len(query), 1, 1, 1) if attention.use_global else query
-    hooks = [m.register_forward_pre_hook(mix) for n, m in model.named_modules() if n.endswith('.attn') and 'backbone' in n]
+        return x, query.repeat(x.shape[1], 1, 1).view_as(x) if block.attn.use_global else query
+    hooks = [m.register_forward_pre_hook(mix) for m in model.modules() if isinstance(m, Block)]
     try: yield model
     finally:
         for hook in hooks: hook.remove()
@@ -232,13 +233,13 @@ def _asit(device, rows):
     golden, (x, _) = Golden('asit_end_to_end', rows), _images(device)
     latent_avg = torch.from_numpy(golden.stored['latent_avg'])
     model = _published('asit', device, latent_avg=latent_avg, opts=dict(start_from_latent_avg=True, use_struct=True))
-    with_structure, without = model.invert(x), model.invert(x, structure=False)
+    with_structure, without = (model.invert(x, structure, precision='fp32') for structure in (True, False))
     golden.check('single/latents', with_structure.codes, 'original')
     golden.check('single_struct1/image', with_structure.image, 'original')
     golden.check('single_struct0/image', without.image, 'original')
     with batch_mixing(model):
         for entry, structure in (('batch2_struct1', True), ('batch2_struct0', False)):
-            neighbours = model.invert(x, structure)
+            neighbours = model.invert(x, structure, precision='fp32')
             golden.check(f'{entry}/latents', neighbours.codes, 'mixing')
             golden.check(f'{entry}/image', neighbours.image, 'mixing')
     mixed = mix_styles(with_structure.codes, normal(14, 2, 14, 512).to(device), range(8, 14), .25)

@@ -63,7 +63,7 @@ class InvertOptions(Options):
     test_batch_size: int = opt(8, 'pictures at a time', low=1, high=4096, group='Run')
     test_workers: int = opt(2, 'threads that read and write pictures while the networks compute', low=1, high=256, group='Run')
     device: str = opt('auto', 'auto, cpu, cuda, cuda:1, mps', group='Run')
-    precision: str = opt('fp32', 'of the forward pass', choices=PRECISIONS, group='Run')
+    precision: str = opt('auto', 'of the forward pass: fp32 for numbers that do not depend on the machine', choices=PRECISIONS, group='Run')
 
     def made(self) -> dict:
         "The options that a result depends on."
@@ -127,7 +127,7 @@ def _invert_batch(asit, x, names, o):
     "Images, codes and structure codes of a batch."
     each = 1 if o.refine_generator else len(x)
     with autocast(x.device, o.precision):
-        parts = [asit.invert(part, o.structure, len(x), refine=o.refine, refine_generator=o.refine_generator) for part in x.split(each)]
+        parts = [asit.invert(part, o.structure, len(x), refine=o.refine, refine_generator=o.refine_generator, precision=o.precision) for part in x.split(each)]
         image, codes, structure = (None if p[0] is None else torch.cat(p) for p in zip(*parts))
         if not o.latent_mask: return image, codes, structure
         codes = mix_styles(codes, _random_codes(asit, names, o.seed), _numbers(o.latent_mask, int, ''), 1. if o.mix_alpha is None else o.mix_alpha)

@@ -30,13 +30,14 @@ from .core import (OptionError, TrainingError, channels_last, closest, get_devic
                        run_info, seed_all)
 from .config import RunOptions, opt
 from .data import batches, train_and_val, train_loader
-from .encoder import WindowBlock
+from .attention import Block
+from .heads import WindowBlock
 from .layers import ResBlock, StyledConv
 from .processes import in_order_of_all, is_main, own_rows, shared_draws
 from .runs import Summary, locked, run_folder
 
 # %% ../nbs/21b_loop.ipynb #9b7c9cad
-BLOCKS = (StyledConv, ResBlock, WindowBlock, GlobalContextVitBlock)
+BLOCKS = (StyledConv, ResBlock, WindowBlock, Block)
 
 
 def _again(forward, *args, **kwargs):

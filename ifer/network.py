@@ -131,6 +131,7 @@ def save_pretrained(self: Network,
 
 def _whole_config(cls, values):
     "The options in a file, every one of which must be said: a default could differ from what the tensors were trained with."
+    values = cls._later | values
     if absent := [name for name in cls.names() if name not in cls.known(values)]: raise OptionError(f'options are missing: {some(absent)}')
     nested = {f.name: f.type for f in fields(cls) if is_dataclass(f.type)}
     return cls.from_dict({k: _whole_config(nested[k], v) if k in nested else v for k, v in cls.known(values).items()})

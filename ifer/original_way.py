@@ -12,10 +12,12 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timm.models.gcvit import GlobalContextVitBlock, WindowAttentionGlobal, window_partition, window_reverse
+from timm.models.gcvit import WindowAttentionGlobal, window_partition, window_reverse
 
-from .encoder import Backbone, StyleHeads, WindowBlock, code_groups
+from .attention import Block
+from .encoder import Backbone
 from .expression import FeatureModulation
+from .heads import StyleHeads, WindowBlock, code_groups
 from .layers import ConvLayer, ResBlock
 from .stylegan2 import DiscriminatorBody, Generator, Synthesis
 
@@ -158,8 +160,13 @@ def _body(module, images): return module.convs(images.contiguous())
 def _attention(module, x, query=None): return WindowAttentionGlobal.forward(module, x, query)
 
 
-@_way(GlobalContextVitBlock)
-def _block(module, x, query=None): return GlobalContextVitBlock.forward(module, x, query)
+@_way(Block)
+def _block(block, x, query):
+    "Attention in windows that are cut for it, and an MLP, each with a residual; x is (B,H,W,C)."
+    windows = window_partition(block.norm1(x), block.window).flatten(1, 2)
+    found = window_reverse(block.attn(windows, query), block.window, x.shape[1:3])
+    x = x + block.drop_path1(block.ls1(found))
+    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
 
 @_way(Backbone, '_run_blocks')

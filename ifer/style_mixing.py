@@ -15,7 +15,7 @@ from .asit import ASIT, Inversion
 from .config import Options, opt, run_main
 from .core import DataError, OptionError, get_device, make_rng, plain, writable_folder, write_json
 from .edit import save_animation
-from .encoder import code_groups
+from .heads import code_groups
 from .faces import load_faces
 from .figures import image_grid, save_png
 from .images import to_pil

@@ -19,7 +19,7 @@ from timm.optim import Muon
 
 from .asit import ASIT
 from .stylegan2 import Generator
-from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, opt, run_main
+from .config import ASITConfig, DiscriminatorConfig, HEADS, PERCEPTUAL, opt, run_main
 from .core import OptionError
 from .data import DATASETS, RandomFlip, batches, pair_transforms, source_of
 from .discriminator import InversionDiscriminator
@@ -45,6 +45,7 @@ class TrainASIT(FaceRunOptions):
     output_size: int = opt(0, 'side of the generated image, px; 0 as the generator or the preset has it', low=0, high=1024, group='Networks')
     stylegan_weights: str = opt('', 'generator to start from: a name, a folder or a file; none for an untrained one', group='Networks')
     checkpoint_path: str = opt('', 'ASIT to start from: a name, a folder or a file', group='Networks')
+    heads: str = opt('paper', 'design of the style heads of a new encoder', choices=HEADS, group='Networks')
     start_from_latent_avg: bool = opt(True, "the encoder's codes are offsets from the mean latent", group='Networks')
     learn_in_w: bool = opt(False, 'one code for all layers', group='Networks')
     use_struct: bool = opt(True, "the structure code replaces the generator's learned constant", group='Networks')
@@ -154,7 +155,7 @@ def recentre(
 ) -> ASIT:
     "Make `latent_avg` the point that codes are offsets from, without changing any inversion."
     shift = latent_avg.expand_as(asit.latent_avg) - asit.latent_avg
-    for head, by in zip(asit.encoder.styles, shift): head.linear.bias -= by
+    asit.encoder.styles.move(-shift)
     asit.latent_avg += shift
     return asit
 
@@ -169,7 +170,7 @@ def new_asit(
     "A new encoder on `generator`."
     o, config = options, ASITConfig.preset(options.preset)
     g = generator.config if generator else config.generator.replace(size=o.output_size or config.generator.size)
-    encoder = config.encoder.replace(in_chans=o.pair_transform().channels, n_styles=1 if o.learn_in_w else g.n_styles, style_dim=g.style_dim, structure_width=g.channels(4))
+    encoder = config.encoder.replace(in_chans=o.pair_transform().channels, n_styles=1 if o.learn_in_w else g.n_styles, style_dim=g.style_dim, structure_width=g.channels(4), heads=o.heads)
     switches = {k: getattr(o, k) for k in _SWITCHES}
     return ASIT(config.replace(generator=g, encoder=encoder, **switches))
 
@@ -313,7 +314,7 @@ def terms(self: ASITTraining, batch):
     "Loss, terms and metrics on a batch; the terms that only train are left out."
     x = batch.images
     with self.accelerator.autocast():
-        made = self.average.invert(batch.sources, batch_size=len(x))
+        made = self.average.invert(batch.sources, batch_size=len(x), precision=self.options.precision)
         total, terms = self.loss(made.image.float(), x, codes=made.codes, latent_avg=self.average.latent_avg)
     measured = {name: metric(made.image, x).mean() for name, metric in self.metrics.items()}
     return dict(loss=total) | terms | measured
@@ -323,7 +324,7 @@ def terms(self: ASITTraining, batch):
 def picture(self: ASITTraining):
     o, few = self.options, self.val_set.select(slice(0, 14))
     batch = next(iter(batches(few, len(few), o.pair_transform(few, False), device=self.device)))
-    with self.accelerator.autocast(): again = self.average.invert(batch.sources).image.float()
+    with self.accelerator.autocast(): again = self.average.invert(batch.sources, precision=self.options.precision).image.float()
     rows = [batch.images, again]
     if o.task != 'encode' and pictured(batch.sources) is not None: rows = [batch.sources, *rows]
     return image_grid(torch.cat(rows).clamp(-1, 1).cpu(), nrow=len(few))
