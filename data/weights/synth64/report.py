@@ -124,7 +124,7 @@ def report(
     figure.save(out/'samples.jpg', quality=92)
     first = 6 * len(CLASSES)
     if out.resolve() == HERE:
-        figure = pair_grid(*(t[:first] for t in (x[at], image[at], refined)), rows=names[:6], cols=CLASSES, kinds=kinds, caption=f'synth64, {caption[0].lower()}{caption[1:]}')
+        figure = pair_grid(x[at][:first], image[at][:first], rows=names[:6], cols=CLASSES, caption=f'synth64, {caption[0].lower()}{caption[1:]}')
         save_png(figure, asset('').parent/'outputs'/'figures'/'inversion.png')
         panels = 'l2', 'middle', 'gradient', 'perceptual', 'au', 'expression'
         save_png(curves(out/'runs'/'asit'/'metrics.jsonl', panels, caption='ASIT, third edition.'), out/'curves.png')
