@@ -608,7 +608,7 @@ def scaling_figure(
             where, theirs, ours = zip(*line)
             ax.plot(where, ours, marker='o', markersize=3, color=f'C{k % 10}', label=f"{part.replace('_', ' ')}, {preset}, {f'{fixed} px' if other == 'size' else f'batch {fixed}'}")
             ax.plot(where, theirs, marker='o', markersize=3, color=f'C{k % 10}', linestyle=':')
-        ax.set(xscale='log', yscale='log', xlabel={'batch': 'pictures at a time', 'size': 'side, px'}[along], ylabel='seconds a picture')
+        ax.set(xscale='log', ylim=(0, None), xlabel={'batch': 'pictures at a time', 'size': 'side, px'}[along], ylabel='seconds a picture')
         ax.set_xticks(sorted({r[along] for r in rows}), sorted({r[along] for r in rows}), minor=False)
         ax.minorticks_off()
         if ax.lines: ax.legend(fontsize=7, frameon=False)
