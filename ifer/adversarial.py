@@ -132,7 +132,7 @@ class PathLength(nn.Module):
         codes,  # the W+ codes (B,n_styles,D) they were made from, part of the graph
     ) -> torch.Tensor:
         "Mean squared deviation of the path lengths from their running mean, which moves (in training mode)."
-        noise = torch.randn_like(image) / (image.shape[2] * image.shape[3]) ** .5
+        noise = torch.randn(image.shape, device=image.device) / (image.shape[2] * image.shape[3]) ** .5
         gradient, = torch.autograd.grad((image * noise).sum(), codes, create_graph=True)
         lengths = gradient.square().sum(2).mean(1).sqrt()
         if self.training: self.mean.lerp_(gathered(lengths.detach()).mean(), self.decay)
