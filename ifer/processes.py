@@ -72,9 +72,9 @@ _DRAWS = {torch.rand: torch.Tensor.uniform_, torch.rand_like: torch.Tensor.unifo
 class _SharedDraws(TorchFunctionMode):
     "Each process takes its rows of what one process would draw."
     def rows(self, like, fill, *args, **kwargs):
-        "Fill `like` with the rows of this process of a tensor that is filled for all."
+        "Fill `like` with the rows of this process of a tensor that is filled for all, in the order of its memory."
         rank, world = place()
-        drawn = fill(like.new_empty(len(like) * world, *like.shape[1:]), *args, **kwargs)
+        drawn = fill(like.new_empty_strided((len(like) * world, *like.shape[1:]), like.stride()), *args, **kwargs)
         return like.copy_(drawn.chunk(world)[rank])
 
     def drawn(self, function, args, kwargs):
