@@ -52,7 +52,8 @@ def launch(
             torch.set_num_threads(1)  # a forked process has no pool of threads
             join('cuda' if torch.cuda.is_available() else 'cpu')
             Path(folder, os.environ['RANK']).write_bytes(pickle.dumps(job(*args)))
-        with redirect_stdout(None): notebook_launcher(run, num_processes=processes, use_port=str(_free_port()))
+        with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
+            notebook_launcher(run, num_processes=processes, use_port=str(_free_port()))
         return [pickle.loads(Path(folder, str(rank)).read_bytes()) for rank in range(processes)]
 
 
