@@ -225,7 +225,8 @@ def reused_memory():
 def _mallopt(settings):
     "Set options of glibc's malloc."
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt: [mallopt(option, value) for option, value in settings.items()]
+    if mallopt is None: return
+    for option, value in settings.items(): mallopt(option, value)
 
 # %% ../nbs/00_core.ipynb #aaf16026
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
