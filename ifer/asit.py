@@ -157,11 +157,19 @@ def forward(
 
 # %% ../nbs/12_asit.ipynb #e116259a
 @patch
+def at_once(
+    self: ASIT,
+) -> int:
+    "Pictures at a time that keep a processor busy: 32 of 64 px, 8 of larger ones."
+    return max(8, 32 * 64**2 // self.config.encoder.size**2)
+
+
+@patch
 def invert(
     self: ASIT,
     x,               # what `read_pictures` takes: a path, a PIL image, an array, a tensor (B,3,size,size) in [-1,1], a list of these, a data set
     structure=True,  # use the structure code
-    batch_size=8,    # images at a time
+    batch_size=None, # images at a time; None: 32 of 64 px, 8 of larger ones
     align='auto',    # cut the face out of a picture that is not framed as the networks were trained; False: take pictures as they are
     face='largest',  # which of several faces: 'largest', 'surest', its number, or 'all'
     on_bad='raise',  # a picture that cannot be used: 'raise' its error, or 'skip' it
@@ -170,6 +178,7 @@ def invert(
     precision='auto',    # 'fp32' for numbers that do not depend on the machine; 'auto' is bf16 where that is faster; or 'bf16', 'fp16'
 ) -> Inversion:
     "Images in the generator's terms; in evaluation mode, with the stored noise, without gradients."
+    if batch_size is None: batch_size = self.at_once()
     if not isinstance(batch_size, int) or batch_size < 1: raise OptionError(f'batch_size: must be at least 1, got {batch_size!r}')
     pictures = read_pictures(x, self.config.encoder.size, align, face, on_bad)
     images = pictures.to_float(self.latent_avg.device)

@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from . import layers
 from .asit import ASIT
 from .config import ASITConfig, DiscriminatorConfig, EncoderConfig, GeneratorConfig, IFERConfig, Options, opt, run_main
-from .core import (PRECISIONS, IferError, OptionError, atomic_path, autocast, closest, get_device, package_folder, peak_memory_mb, plain,
+from .core import (PRECISIONS, IferError, OptionError, atomic_path, autocast, channels_last, closest, get_device, package_folder, peak_memory_mb, plain,
                        progress, read_json, resolve_precision, reused_memory, run_info, seed_all, write_json)
 from .data import Batch, batches, load_faces, load_folder
 from .discriminator import InversionDiscriminator
@@ -147,7 +147,7 @@ def _network(case, cls, original=None):
     "A network of this size, computing in the way of its case."
     seed_all(0)
     o, shipped = case.options, (case.options.preset, case.size) == ('demo', 64) and cls is not InversionDiscriminator
-    network = cls.from_pretrained('synth64', case.device) if shipped else cls(_config(cls, o.preset, case.size)).to(case.device)
+    network = cls.from_pretrained('synth64', case.device) if shipped else channels_last(cls(_config(cls, o.preset, case.size))).to(case.device)
     if case.original if original is None else original: case.enter_context(original_way(network))
     elif o.compile: _compile(network)
     return network.eval()
@@ -288,7 +288,7 @@ def _folder_inversion(case):
     asit, o = _network(case, ASIT, original=False), InvertOptions(align='none', device=str(case.device))
     if case.original:
         x = _faces(case)
-        return lambda: asit.invert(x, batch_size=o.test_batch_size, precision=case.precision).image
+        return lambda: asit.invert(x, precision=case.precision).image
     root, number = _folder(case), itertools.count()
     return lambda: invert_all(o.replace(data_path=root/'in', exp_dir=root/f'out{next(number)}'), asit=asit)
 

@@ -219,7 +219,7 @@ def reused_memory():
     finally:
         with _REUSING_LOCK:
             _REUSING[0] -= 1
-            if not _REUSING[0]: _mallopt({_M_MMAP_MAX: 2**16, _M_TRIM_THRESHOLD: 2**26, _M_MMAP_THRESHOLD: 2**25})
+            if not _REUSING[0]: _mallopt({_M_MMAP_MAX: 2**16, _M_TRIM_THRESHOLD: 2**29, _M_MMAP_THRESHOLD: 2**25})
 
 
 def _mallopt(settings):

@@ -60,7 +60,7 @@ class InvertOptions(Options):
     paste: bool = opt(False, 'also photographs with the inversion put back where the face was cut out', group='Output')
     format: str = opt('png', 'of the pictures', choices=('png', 'jpg'), group='Output')
     contact_sheet: int = opt(24, 'pictures on the contact sheet, 0 for none', low=0, high=400, group='Output')
-    test_batch_size: int = opt(8, 'pictures at a time', low=1, high=4096, group='Run')
+    test_batch_size: int = opt(0, 'pictures at a time; 0: 32 of 64 px, 8 of larger ones', low=0, high=4096, group='Run')
     test_workers: int = opt(2, 'threads that read and write pictures while the networks compute', low=1, high=256, group='Run')
     device: str = opt('auto', 'auto, cpu, cuda, cuda:1, mps', group='Run')
     precision: str = opt('auto', 'of the forward pass: fp32 for numbers that do not depend on the machine', choices=PRECISIONS, group='Run')
@@ -216,12 +216,13 @@ def _groups(prepared, size):
 # %% ../nbs/40_invert.ipynb #b416ca7d
 def _inverted(asit, o, out, jobs, sheet):
     "Row after row of what has become of the sources."
+    size = o.test_batch_size or asit.at_once()
     with ThreadPoolExecutor(o.test_workers) as pool:
         def writing():
-            for group in _groups(ahead(pool, jobs, 2 * o.test_batch_size), o.test_batch_size):
+            for group in _groups(ahead(pool, jobs, 2 * size), size):
                 if isinstance(group, dict): yield partial(as_it_is, group)
                 else: yield from _written(asit, o, out, group, sheet)
-        try: yield from filter(None, ahead(pool, writing(), 2 * o.test_batch_size))
+        try: yield from filter(None, ahead(pool, writing(), 2 * size))
         finally: pool.shutdown(cancel_futures=True)
 
 

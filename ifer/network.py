@@ -23,8 +23,8 @@ from fastcore.basics import patch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from .core import (CheckpointError, DataError, IferError, OptionError, asset, atomic_path, closest, digest, get_device, git_revision,
-                       plain, read_json, write_json)
+from .core import (CheckpointError, DataError, IferError, OptionError, asset, atomic_path, channels_last, closest, digest, get_device,
+                       git_revision, plain, read_json, write_json)
 from .pretrained import AUXILIARY, auxiliary, find_pretrained, read_file, some
 
 # %% ../nbs/07_network.ipynb #a6598fd7
@@ -402,7 +402,7 @@ def build(
     cls=None,   # class to build; None: the one found
 ) -> Network:   # in evaluation mode, `info` with what the file said
     "The network of what was found."
-    model = fill(hollow(found, source, cls), found, source).eval()
+    model = channels_last(fill(hollow(found, source, cls), found, source)).eval()
     model.info = found.said()
     return model
 

@@ -51,6 +51,7 @@ class TrainGenerator(FaceRunOptions):
     augment_p: float = opt(0., 'probability of augmentation at the beginning', low=0, high=1, group='Loss')
     augment_interval: int = opt(4, 'steps between changes of that probability', low=1, high=10**9, group='Loss')
     ema_images: float = opt(10_000, "half-life of the generator's moving average, in images", low=1e-3, group='Steps')
+    discriminator_width: int = opt(0, "channels of the discriminator at most; 0: as many as the generator's", low=0, high=4096, group='Networks')
     initial: str = opt('', 'ASIT weights to start from (without an autoencoder, a generator): a name, a folder or a file', group='Networks')
     kid_space: str = opt('auto', 'features in which KID is measured; auto: inception where its file is, else faces', choices=('auto', 'faces', 'inception'), group='Validation and records')
 
@@ -149,6 +150,7 @@ def make_networks(self: GeneratorTraining):
     self.average = self.add_network('generator', Generator(self.generator.config)).eval().requires_grad_(False)
     self.average.load_state_dict(self.generator.state_dict())
     size = {k: getattr(self.generator.config, k) for k in ('size', 'channel_multiplier', 'width')}
+    if o.discriminator_width: size['width'] = o.discriminator_width
     self.discriminator = self.add_network('discriminator', Discriminator(DiscriminatorConfig(**size)))
     self.augment = self.add_network('augment', AdaptiveAugment(o.augment_target, o.augment_images, o.augment_p))
     self.path_length = self.add_network('path_length', PathLength())
