@@ -14,7 +14,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from filelock import FileLock
 from PIL import Image
 from safetensors.torch import save_file
 
-from .align import Aligned, file_stamp, find_and_crop, mirrored_names, read_journal, write_picture
+from .align import Aligned, crop_faces, file_stamp, mirrored_names, read_journal, write_picture
 from .asit import ASIT
 from .config import PRECISIONS, Options, opt, run_main
 from .core import (DataError, ImageError, OptionError, atomic_path, autocast, clear_leftovers, get_device, make_rng, peak_memory_mb, plain, progress, run_info,
@@ -45,7 +45,7 @@ class InvertOptions(Options):
     data_path: str = opt('', 'a folder of pictures (at any depth), a picture or a video', group='Input')
     n_images: int = opt(0, 'pictures to invert, 0 for all', low=0, group='Input')
     align: str = opt('auto', "cut faces out: 'auto' where a picture is not framed as the networks were trained", choices=('none', 'ffhq', 'auto'), group='Input')
-    face: str = opt('largest', 'which of several faces', choices=('largest', 'surest'), group='Input')
+    face: str = opt('largest', 'which of several faces', choices=('largest', 'surest', 'all'), group='Input')
     resize_factors: str = opt('', 'input reduced by this factor first, as for super-resolution: 4; empty for not', group='Input')
     structure: bool = opt(True, 'use the structure code', group='Inversion')
     refine: int = opt(0, 'steps of optimisation that carry on from what the encoder found', low=0, high=10**6, group='Inversion')
@@ -85,6 +85,7 @@ def _check(o, asit):
     if len(factors) > 1 or factors and not 1 <= factors[0] <= asit.config.encoder.size / 4:
         raise OptionError(f"option 'resize_factors': one factor from 1 to {asit.config.encoder.size / 4:g}, got {plain(o.resize_factors, 40)}")
     if o.paste and o.align == 'none': raise OptionError("option 'paste': nothing is cut out with align=none")
+    if o.paste and o.face == 'all': raise OptionError("option 'paste': a photograph gets one face back, so face=all does not go with it")
 
 # %% ../nbs/40_invert.ipynb #ec86b992
 class Prepared(NamedTuple):
@@ -97,10 +98,10 @@ class Prepared(NamedTuple):
 
 
 def _framed(image, o, size):
-    "The face in a picture, at the encoder's size; `faces` is None when none was looked for."
-    if o.align == 'none' or o.align == 'auto' and max(image.size) <= SMALL: return Aligned(square(image, size), None, 0., False)
-    found = find_and_crop(image, o.align, size, o.face, min_face=max(20, max(image.size) // 50), device=o.device)
-    if found.image is None: raise ImageError('no face was found')
+    "The faces of a picture that are asked for, at the encoder's size; `faces` is None when none was looked for."
+    if o.align == 'none' or o.align == 'auto' and max(image.size) <= SMALL: return [Aligned(square(image, size), None, 0., False)]
+    found = crop_faces(image, o.align, size, o.face, min_face=max(20, max(image.size) // 50), device=o.device)
+    if found[0].image is None: raise ImageError('no face was found')
     return found
 
 
@@ -111,16 +112,27 @@ def _reduced(image, factor):
 
 
 def _prepare(source, name, o, size):
-    "Read a source."
+    "Read a source: a list of its faces, or of the reason why there are none."
     row = dict(file=source.name, stamp=source.stamp)
     try:
         photo = source.load()
         found = _framed(photo, o, size)
-    except (ImageError, DataError) as e: return Prepared(row | dict(error=str(e)))
+    except (ImageError, DataError) as e: return [Prepared(row | dict(error=str(e)))]
+    results = [name] if o.face != 'all' else [f'{Path(name).with_suffix("")}/{i}.{o.format}' for i in range(len(found))]
+    rows = [row | dict(file=_file_of(source, i), face=i, result=result) for i, result in enumerate(results)]
+    return [_ready(row, one, photo if o.paste else None, o) for row, one in zip(rows, found)]
+
+
+def _file_of(source, i):
+    "How the journal calls a face; the first has the name of its source."
+    return f'{source.name}/{i}' if i else source.name
+
+
+def _ready(row, found, photo, o):
+    "A face on its way."
     face = to_pixels(found.image)
     seen = to_pixels(_reduced(found.image, float(o.resize_factors))) if o.resize_factors else face
-    row |= dict(result=name, faces=found.faces, cut=found.cut)
-    return Prepared(row, found, face, seen, photo if o.paste else None)
+    return Prepared(row | dict(faces=found.faces, cut=found.cut), found, face, seen, photo)
 
 # %% ../nbs/40_invert.ipynb #64d4ca10
 def _invert_batch(asit, x, names, o):
@@ -219,7 +231,7 @@ def _inverted(asit, o, out, jobs, sheet):
     size = o.test_batch_size or asit.at_once()
     with ThreadPoolExecutor(o.test_workers) as pool:
         def writing():
-            for group in _groups(ahead(pool, jobs, 2 * size), size):
+            for group in _groups(chain.from_iterable(ahead(pool, jobs, 2 * size)), size):
                 if isinstance(group, dict): yield partial(as_it_is, group)
                 else: yield from _written(asit, o, out, group, sheet)
         try: yield from filter(None, ahead(pool, writing(), 2 * size))
@@ -282,6 +294,13 @@ def _holds(row, source, out):
     if row is None or row['stamp'] != source.stamp: return False
     return 'result' not in row or (file_stamp(out/row['result']) or [0])[0] > 0
 
+
+def _is_done(done, source, o, out):
+    "Whether the rows of all faces of a source that are asked for hold."
+    first = done.get(source.name, {})
+    n = first.get('faces') if o.face == 'all' else 1
+    return all(_holds(done.get(_file_of(source, i)), source, out) for i in range(n or 1))
+
 # %% ../nbs/40_invert.ipynb #603c9bf0
 def _named(sources, suffix):
     "(source, name of its result), one after another."
@@ -293,16 +312,16 @@ def _named(sources, suffix):
     for _, name in mirrored_names(names(), suffix): yield kept.popleft(), name
 
 
-def _total(sources, most, rank, world):
+def _total(sources, o, rank, world):
     "How many pictures this process will go through; None when nobody knows."
-    if not hasattr(sources, '__len__'): return None
-    return len(range(rank, min(len(sources), most or len(sources)), world))
+    if o.face == 'all' or not hasattr(sources, '__len__'): return None
+    return len(range(rank, min(len(sources), o.n_images or len(sources)), world))
 
 
 def _jobs(sources, o, out, done, size, bar):
     "A function for each source of this process that is not done yet; the bar learns of those that are."
     for source, name in sources:
-        if _holds(done.get(source.name), source, out): bar.update()
+        if _is_done(done, source, o, out): bar.update()
         else: yield partial(_prepare, source, name, o, size)
 
 # %% ../nbs/40_invert.ipynb #44cc81be
@@ -310,8 +329,9 @@ def _report(rows, o, asit, device, seconds, n):
     "What the journals add up to."
     good, bad = ({k: r for k, r in sorted(rows.items()) if ('error' in r) == wrong} for wrong in (False, True))
     near = [r['psnr'] for r in good.values()]
-    faces = [r['faces'] for r in good.values() if r['faces'] is not None]
-    counts = dict(pictures=len(rows), inverted=len(good), failed=len(bad), cut_out=sum(r['cut'] for r in good.values()),
+    further = sum(r.get('face', 0) > 0 for r in good.values())  # faces of pictures that are counted already
+    faces = [r['faces'] for r in good.values() if r['faces'] is not None and not r.get('face')]
+    counts = dict(pictures=len(rows) - further, inverted=len(good), failed=len(bad), cut_out=sum(r['cut'] for r in good.values()),
                   several_faces=sum(n > 1 for n in faces), no_face_found=sum(n == 0 for n in faces))
     how = dict(options=o.to_dict(), psnr='of 8-bit pictures, dB', n=len(good), seconds_of_this_process=round(seconds, 2), pictures_of_this_process=n,
                peak_memory_mb=round(peak_memory_mb(device)), run=run_info(device))
@@ -337,7 +357,7 @@ def invert_all(
     _check(o, asit)
     with open(out/(f'journal.{rank}.jsonl' if rank else 'journal.jsonl'), 'a', encoding='utf-8') as journal:
         journal.write('\n' + json.dumps(dict(made=o.made())) + '\n')
-        bar = progress(total=_total(sources, o.n_images, rank, world), desc='invert', disable=rank > 0)
+        bar = progress(total=_total(sources, o, rank, world), desc='invert', disable=rank > 0)
         mine = islice(_named(sources, f'.{o.format}'), rank, o.n_images or None, world)
         for row in _inverted(asit, o, out, _jobs(mine, o, out, done, asit.config.encoder.size, bar), sheet):
             journal.write(json.dumps(row) + '\n')
