@@ -26,7 +26,7 @@ from .asit import ASIT
 from .config import Options, opt, run_main
 from .core import IferError, OptionError, atomic_path, package_folder, writable_folder, write_json
 from .data import load_faces
-from .edit import expression_directions, unit_directions
+from .directions import expression_directions, unit_directions
 from .heads import code_groups
 from .expression import IFER
 from .images import data_url, load_image, to_float, to_images, to_pil
