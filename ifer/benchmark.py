@@ -27,7 +27,7 @@ from . import layers
 from .asit import ASIT
 from .config import ASITConfig, DiscriminatorConfig, EncoderConfig, GeneratorConfig, IFERConfig, Options, opt, run_main
 from .core import (PRECISIONS, OptionError, autocast, channels_last, closest, get_device, package_folder, peak_memory_mb, plain, progress,
-                       resolve_precision, reused_memory, run_info, seed_all)
+                       resolve_precision, returned_memory, reused_memory, run_info, seed_all)
 from .data import Batch, batches, load_faces, load_folder
 from .discriminator import InversionDiscriminator
 from .expression import IFER
@@ -289,6 +289,20 @@ def _start_import(case): return _python(case, 'import ifer')
 @_part(against='')
 def _start_inversion(case): return _python(case, "import sys; from ifer import ASIT; ASIT.from_pretrained('synth64').invert(sys.argv[1])")
 
+# %% ../nbs/51_benchmark.ipynb #779b5a7e
+@contextmanager
+def _freed():
+    "Memory as the original has it: what is freed goes back to the system."
+    with mock.patch.object(layers, 'reused_memory', nullcontext), returned_memory(): yield
+
+
+def _in_precision(case, call):
+    "The call in the precision of its case; the original gives freed memory back to the system."
+    def made():
+        memory = _freed() if case.frees else reused_memory()
+        with memory, autocast(case.device, case.precision): return call()
+    return made
+
 # %% ../nbs/51_benchmark.ipynb #a58aa052
 def _spread(original, ours):
     "Medians, their ratio, and the range of the ratios."
@@ -300,14 +314,6 @@ def _apart(ours, original):
     "Relative difference of two results, in the L2 norm."
     a, b = ours.double().cpu(), original.double().cpu()
     return ((a - b).norm() / b.norm()).item()
-
-
-def _in_precision(case, call):
-    "The call in the precision of its case; the original gives freed memory back to the system."
-    def made():
-        memory = mock.patch.object(layers, 'reused_memory', nullcontext) if case.frees else reused_memory()
-        with memory, autocast(case.device, case.precision): return call()
-    return made
 
 
 _FILES = ('folder', 'start', 'loading')  # parts whose names begin so are more than the work of a network

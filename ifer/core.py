@@ -6,9 +6,9 @@
 __all__ = ['PRECISIONS', 'seed_all', 'make_rng', 'plain', 'IferError', 'OptionError', 'ImageError', 'DataError', 'ModelError',
            'CheckpointError', 'MissingFileError', 'SaveError', 'TrainingError', 'closest', 'get_device',
            'has_fast_bf16', 'resolve_precision', 'autocast', 'channels_last', 'count_parameters', 'reused_memory',
-           'check_tensor', 'check_images', 'atomic_path', 'write_json', 'read_json', 'writable_folder',
-           'clear_leftovers', 'package_folder', 'asset', 'digest', 'git_revision', 'run_info', 'progress',
-           'peak_memory_mb']
+           'returned_memory', 'check_tensor', 'check_images', 'atomic_path', 'write_json', 'read_json',
+           'writable_folder', 'clear_leftovers', 'package_folder', 'asset', 'digest', 'git_revision', 'run_info',
+           'progress', 'peak_memory_mb']
 
 # %% ../nbs/00_core.ipynb #e5179bb4
 import ctypes
@@ -207,6 +207,7 @@ def count_parameters(
 # %% ../nbs/00_core.ipynb #a13e1661
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of mallopt(3)
 _REUSING, _REUSING_LOCK = [0], threading.Lock()                 # blocks that are open
+_WAITING, _BY_ITSELF = 2**29, 2**26                             # bytes that wait for the next block; and with the C library alone
 
 
 @contextmanager
@@ -219,7 +220,15 @@ def reused_memory():
     finally:
         with _REUSING_LOCK:
             _REUSING[0] -= 1
-            if not _REUSING[0]: _mallopt({_M_MMAP_MAX: 2**16, _M_TRIM_THRESHOLD: 2**29, _M_MMAP_THRESHOLD: 2**25})
+            if not _REUSING[0]: _mallopt({_M_MMAP_MAX: 2**16, _M_TRIM_THRESHOLD: _WAITING, _M_MMAP_THRESHOLD: 2**25})
+
+
+@contextmanager
+def returned_memory():
+    "Inside the block, which is none of `reused_memory`, freed memory goes back to the system as the C library has it; for comparisons."
+    _mallopt({_M_TRIM_THRESHOLD: _BY_ITSELF})
+    try: yield
+    finally: _mallopt({_M_TRIM_THRESHOLD: _WAITING})
 
 
 def _mallopt(settings):

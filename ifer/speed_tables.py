@@ -17,7 +17,7 @@ from .figures import _figure, table
 def _what(row, devices):
     "What a row is about."
     where = {'device': row['run']['device']} if devices > 1 else {}
-    return where | {'part': row['part'].replace('_', ' '), 'px': row['size'], 'batch': row['batch'], 'precision': row['precision'] + ' compiled' * row['compile']}
+    return where | {'part': row['part'].replace('_', ' '), 'networks': row['preset'], 'px': row['size'], 'batch': row['batch'], 'precision': row['precision'] + ' compiled' * row['compile']}
 
 
 def _number(row, key, form='{:.3g}'): return form.format(row[key]) if row.get(key) is not None else ''

@@ -1,72 +1,105 @@
-"""Give a generator random faces: python fit_generator.py FOLDER
+"""Give a generator random faces: python fit_generator.py FOLDER [--extra GLOB] [--steps N]
 
-The synthesis network learns to draw every training face from one code, the mean of the codes that ASIT finds for it, and from the
-learned constant. The mapping network then learns to give codes like these: it starts as the linear map of the codes' covariance,
-and an energy distance does the rest. Starts from the first edition's generator and ASIT.
+Each training face has one code, a linear map of all that ASIT finds for it. Map and synthesis network learn together to draw the face
+from this code and the learned constant. The mapping network then learns to give codes like these: it starts as the linear map of the
+codes' covariance, and an energy distance does the rest. Starts from the shipped generator and ASIT.
 """
-import sys
+import argparse
+import copy
+import glob
 
 import torch
+from torch import nn
 
 from ifer import ASIT, Generator, load_faces
-from ifer.core import autocast, seed_all
+from ifer.core import channels_last, progress, reused_memory, seed_all
+from ifer.data import load_parquet
 from ifer.losses import ASITLoss
 from ifer.train_generator import energy_distance
-from ifer.training import cosine_factor
+from ifer.training import cosine_factor, update_average
 
 LEADING = 128                                         # principal directions that the mapping network carries
 BANDS = (0, 256), (0, 6), (6, 20), (20, 60)           # of the principal directions, compared apart
-STAGES = (220, .05), (200, .3), (260, .7)              # of drawing: steps, weight of the perceptual term
 DRAWING = dict(l2_lambda=2, middle_lambda=1, gradient_lambda=1, au_lambda=.1, expression_lambda=.01, adv_lambda=0, distribute_lambda=0,
-               id_lambda=0, jitter=True)
+               id_lambda=0, lpips_lambda=.5, jitter=True)
 
 
 @torch.no_grad()
-def mean_codes(
+def found(
     asit,  # an `ASIT`
     x,     # images (N,3,64,64) in [-1,1]
-) -> torch.Tensor:  # (N,style_dim)
-    "One code an image: the mean over the layers."
-    return torch.cat([asit.absolute(asit.encode(part).codes).mean(1) for part in x.split(64)])
+) -> torch.Tensor:  # (N,F) float16
+    "All that ASIT finds: the codes of all layers, and the structure code."
+    def row(encoding): return torch.cat([asit.absolute(encoding.codes).flatten(1), encoding.structure.flatten(1)], 1).half()
+    return torch.cat([row(asit.encode(part)) for part in x.split(64)])
+
+
+class OneCode(nn.Module):
+    "A linear map of what ASIT finds to one code; it starts as the mean over the layers."
+    def __init__(
+        self,
+        rows,    # what `found` gives for many images (N,F)
+        config,  # a `GeneratorConfig`
+    ):
+        super().__init__()
+        n, d = config.n_styles, config.style_dim
+        self.register_buffer('mean', rows.float().mean(0))
+        self.register_buffer('scale', rows.float().std(0) + 1e-4)
+        self.linear = nn.Linear(rows.shape[1], d)
+        first = self.scale[:n * d].view(n, d) / n
+        with torch.no_grad():
+            self.linear.weight.zero_()
+            self.linear.weight[:, :n * d] = torch.cat([torch.diag(row) for row in first], 1)
+            self.linear.bias.copy_(self.mean[:n * d].view(n, d).mean(0))
+
+    def forward(self, rows): return self.linear((rows.float() - self.mean) / self.scale)
 
 
 def descend(
-    parameters,      # what learns
-    learning_rate,   # at its peak
-    steps,           # of Adam
-    loss,            # () -> scalar
-    clip=float('inf'), # largest norm of the gradient
+    groups,             # of parameters, each with its learning rate 'lr' at the peak
+    steps,              # of Adam
+    loss,               # number of the step -> scalar
+    clip=float('inf'),  # largest norm of the gradient of the first group
+    after=None,         # called after each step
 ):
     "Descend `loss` with Adam, warm-up, cosine and clipping."
-    parameters = list(parameters)
-    optimizer = torch.optim.Adam(parameters, learning_rate, betas=(.9, .99))
-    for i in range(steps):
-        optimizer.param_groups[0]['lr'] = learning_rate * cosine_factor(i, steps, warmup=20)
+    optimizer = torch.optim.Adam(groups, betas=(.9, .99))
+    peaks = [group['lr'] for group in groups]
+    for i in progress(range(steps)):
+        for group, peak in zip(optimizer.param_groups, peaks): group['lr'] = peak * cosine_factor(i, steps, warmup=50)
         optimizer.zero_grad()
-        loss().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, clip)
+        loss(i).backward()
+        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]['params'], clip)
         optimizer.step()
+        if after: after(i)
 
 
 def fit_synthesis(
     generator,     # a `Generator`, which learns
-    x,             # images (N,3,64,64)
-    codes,         # (N,style_dim), one an image
+    one_code,      # a `OneCode`, which learns with it
+    x,             # uint8 images (N,3,64,64)
+    rows,          # what `found` gives for them
     steps,         # of Adam
-    perceptual,    # weight of the perceptual term
     batch_size=16, # images a step
-):
+) -> tuple:        # moving averages of both
     "Let the generator draw each image from its one code."
-    judge = ASITLoss('faces', lpips_lambda=perceptual, **DRAWING).train()
+    judge = ASITLoss('faces', **DRAWING).train()
+    averages = copy.deepcopy(generator), copy.deepcopy(one_code)
 
-    def loss():
+    def loss(i):
         "Of a random batch, with a little noise on the codes."
+        torch.manual_seed(i)
         picked = torch.randint(len(x), (batch_size,))
-        noisy = codes[picked] + .01 * torch.randn_like(codes[picked])
-        with autocast('cpu', 'bf16'): image = generator.synthesize(noisy).image.float()
-        return judge(image, x[picked])[0]
+        codes = one_code(rows[picked])
+        noisy = codes + .05 * codes.detach().std(0) * torch.randn_like(codes)
+        return judge(generator.synthesize(noisy, noise='const').image, x[picked].float() / 127.5 - 1)[0]
 
-    descend([p for name, p in generator.named_parameters() if not name.startswith('style.')], 2e-3, steps, loss, clip=1.)
+    def follow(i):
+        for average, network in zip(averages, (generator, one_code)): update_average(average, network, min(.998, (i + 1) / (i + 10)))
+
+    drawing = [p for name, p in generator.named_parameters() if not name.startswith('style.')]
+    descend([dict(params=drawing, lr=2e-3), dict(params=list(one_code.parameters()), lr=1e-4)], steps, loss, 1., follow)
+    return averages
 
 
 def principal(
@@ -110,21 +143,29 @@ def fit_mapping(
     start_linear(generator.style, codes)
     mean, scale, directions = principal(codes)
 
-    def loss():
+    def loss(i):
         "Energy distance of random z and random codes, in units of each band's size."
         w = generator.map(torch.randn(batch_size, codes.shape[1]))
         a, b = ((v - mean) @ directions.T for v in (w, codes[torch.randint(len(codes), (batch_size,))]))
         return sum(energy_distance(a[:, i:j], b[:, i:j]) / scale[i:j].norm() for i, j in BANDS)
 
-    descend(generator.style.parameters(), .1, steps, loss)
+    descend([dict(params=list(generator.style.parameters()), lr=.1)], steps, loss)
 
 
 if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', help='to write to')
+    parser.add_argument('--extra', default='', help='glob of further parquet files of faces')
+    parser.add_argument('--steps', type=int, default=3000, help='of drawing')
+    o = parser.parse_args()
     seed_all(0)
-    x = load_faces('train').images()
-    generator = Generator.from_pretrained('synth64')
-    codes = mean_codes(ASIT.from_pretrained('synth64'), x)
-    for steps, perceptual in STAGES: fit_synthesis(generator, x, codes, steps, perceptual)
-    fit_mapping(generator, codes)
+    parts = [load_faces('train'), *map(load_parquet, sorted(glob.glob(o.extra)))]
+    x = torch.cat([((part.images() + 1) * 127.5).round().to(torch.uint8) for part in parts])
+    generator, asit = channels_last(Generator.from_pretrained('synth64')), ASIT.from_pretrained('synth64')
+    with reused_memory():
+        rows = torch.cat([found(asit, part.float() / 127.5 - 1) for part in x.split(1024)])
+        generator, one_code = fit_synthesis(generator, OneCode(rows, generator.config), x, rows, o.steps)
+        with torch.no_grad(): codes = torch.cat([one_code(part) for part in rows.split(4096)])
+        fit_mapping(generator, codes)
     generator.set_latent_avg()
-    generator.save_pretrained(sys.argv[1], dtype=torch.float16)
+    generator.save_pretrained(o.folder, dtype=torch.float16)
