@@ -1,8 +1,9 @@
-"""Give a generator random faces: python fit_generator.py FOLDER [--extra GLOB] [--steps N]
+"""Give a generator random faces: python fit_generator.py FOLDER [--extra GLOB] [--steps N] [--of_asit]
 
 Each training face has one code, a linear map of all that ASIT finds for it. Map and synthesis network learn together to draw the face
 from this code and the learned constant. The mapping network then learns to give codes like these: it starts as the linear map of the
-codes' covariance, and an energy distance does the rest. Starts from the shipped generator and ASIT.
+codes' covariance, and an energy distance does the rest. Starts from the shipped generator and ASIT. With --of_asit only the mapping network of
+ASIT's own decoder learns, from the means over the layers of the codes that ASIT finds.
 """
 import argparse
 import copy
@@ -152,20 +153,41 @@ def fit_mapping(
     descend([dict(params=list(generator.style.parameters()), lr=.1)], steps, loss)
 
 
+def fit_generator(
+    asit,   # an `ASIT`
+    x,      # uint8 images (N,3,64,64)
+    steps,  # of drawing
+) -> Generator:
+    "The shipped generator, drawing and mapping anew."
+    generator = channels_last(Generator.from_pretrained('synth64'))
+    rows = torch.cat([found(asit, part.float() / 127.5 - 1) for part in x.split(1024)])
+    generator, one_code = fit_synthesis(generator, OneCode(rows, generator.config), x, rows, steps)
+    with torch.no_grad(): codes = torch.cat([one_code(part) for part in rows.split(4096)])
+    fit_mapping(generator, codes)
+    generator.set_latent_avg()
+    return generator
+
+
+def fit_asit(
+    asit,  # an `ASIT`
+    x,     # uint8 images (N,3,64,64)
+) -> ASIT:
+    "ASIT with a mapping network that gives codes like those it finds."
+    with torch.no_grad(): codes = torch.cat([asit.absolute(asit.encode(part.float() / 127.5 - 1).codes).mean(1) for part in x.split(64)])
+    fit_mapping(asit.decoder.requires_grad_(True), codes)
+    return asit
+
+
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', help='to write to')
     parser.add_argument('--extra', default='', help='glob of further parquet files of faces')
     parser.add_argument('--steps', type=int, default=3000, help='of drawing')
+    parser.add_argument('--of_asit', action='store_true', help="the mapping network of ASIT's own decoder alone")
     o = parser.parse_args()
     seed_all(0)
     parts = [load_faces('train'), *map(load_parquet, sorted(glob.glob(o.extra)))]
     x = torch.cat([((part.images() + 1) * 127.5).round().to(torch.uint8) for part in parts])
-    generator, asit = channels_last(Generator.from_pretrained('synth64')), ASIT.from_pretrained('synth64')
-    with reused_memory():
-        rows = torch.cat([found(asit, part.float() / 127.5 - 1) for part in x.split(1024)])
-        generator, one_code = fit_synthesis(generator, OneCode(rows, generator.config), x, rows, o.steps)
-        with torch.no_grad(): codes = torch.cat([one_code(part) for part in rows.split(4096)])
-        fit_mapping(generator, codes)
-    generator.set_latent_avg()
-    generator.save_pretrained(o.folder, dtype=torch.float16)
+    asit = ASIT.from_pretrained('synth64')
+    with reused_memory(): made = fit_asit(asit, x) if o.of_asit else fit_generator(asit, x, o.steps)
+    made.eval().save_pretrained(o.folder, dtype=torch.float16)
