@@ -79,7 +79,7 @@ def measure_edits(
     directions,   # `Directions` named by expressions
     strengths,    # to measure
     readers,      # (`IFER`, `FaceFeatures`, its `pose_reader`)
-) -> list:        # of dicts: strength, expression, and for each person ifer, faces, identity, yaw, background, target
+) -> list:        # of dicts: strength, expression, and for each person ifer and faces (read as meant: 0 or 1), identity (cosine), yaw (degrees), background (grey levels), target (dB)
     "What edits do to neutral faces of known people."
     if list(pairs.labels) != list(range(len(CLASSES))) * len(inversion.codes):
         raise DataError(f'measure_edits: {len(inversion.codes)} inversions need seven pictures each, in the order {", ".join(CLASSES)}; the {len(pairs)} pictures are others')
