@@ -58,6 +58,7 @@ class TrainASIT(FaceRunOptions):
     decoder_lr: float = opt(1., "the generator's learning rate relative to the encoder's", low=0, high=1000, group='Steps')
     decoder_interval: int = opt(1, 'steps from one in which the generator learns to the next', low=1, high=10**9, group='Steps')
     clip: float = opt(0., 'largest norm of the gradient, 0 for any', low=0, group='Steps')
+    compile: bool = opt(False, 'the generator by torch.compile: less time a step on a processor, after half a minute; needs a C++ compiler', group='Steps')
     ema: float = opt(0., 'decay of the moving average of the weights that is validated and saved, 0 for none', low=0, high=.999999, group='Steps')
     perceptual: str = opt('faces', 'network of the perceptual term', choices=PERCEPTUAL, group='Loss')
     l2_lambda: float = opt(1., 'weight of L2', low=0, group='Loss')
@@ -235,6 +236,7 @@ class ASITTraining(Training):
         self.asit.train_decoder(o.train_decoder)
         self.resting = [self.asit]  # feature branch and generator, as the options say
         self.average = self.add_network('asit', copy.deepcopy(self.asit)).eval() if o.ema else self.asit
+        if o.compile: self.asit.decoder.synthesize = torch.compile(self.asit.decoder.synthesize, dynamic=False)
         config = self.asit.decoder.config
         self.train_set, self.val_set = o.sets(o.dataset_type, config.size)
         self.data = DataConfig(size=self.asit.config.encoder.size)

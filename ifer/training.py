@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from .core import (CheckpointError, OptionError, TrainingError, atomic_path, clear_leftovers, digest, get_device, progress, read_json, resolve_precision, reused_memory, run_info, write_json)
+from .core import (CheckpointError, OptionError, TrainingError, atomic_path, clear_leftovers, digest, get_device, plain, progress, read_json, resolve_precision, reused_memory, run_info, write_json)
 from .figures import read_metrics
 from .loop import (Callback, FaceRunOptions, FitLine, Loop, Training, batch_means, cosine_factor, in_order,
                        make_accelerator, spread, update_average)
@@ -251,10 +251,10 @@ def load_checkpoint(
         for name, network in t.networks.items():
             part = _file(t, name)
             if state.get('digests', {}).get(part) not in (None, fingerprint(Path(place)/part)): raise CheckpointError('a digest differs')
-            network.load_state_dict(load_file(Path(place)/part, device=str(t.device)))
+            network.load_state_dict(load_file(Path(place)/part))
         for name, optimizer in t.optimizers.items(): optimizer.load_state_dict(state['optimizers'][name])
     except OptionError: raise
-    except Exception as e: raise CheckpointError(f'{place}: {part} is missing, damaged or of another network ({type(e).__name__})') from e
+    except Exception as e: raise CheckpointError(f'{place}: {part} is missing, damaged or of another network ({type(e).__name__}: {plain(e, 80)})') from e
     if state['scaler']: t.accelerator.scaler.load_state_dict(state['scaler'])
     loop.step, loop.best, loop.metrics, loop.seconds = (state[k] for k in ('step', 'best', 'metrics', 'seconds'))
     _say_schedule(loop, state)
@@ -328,7 +328,7 @@ class Interrupts(Callback):
         if is_main(): save_checkpoint(loop)
         line = f'stopped at step {loop.step}; the same command goes on from there'
         if self.got == signal.SIGINT: raise KeyboardInterrupt(line)
-        print(line)
+        if is_main(): print(line)
         raise SystemExit(128 + self.got)
 
     def agreed(self):
