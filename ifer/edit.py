@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['edit', 'animate', 'save_animation', 'EditFaces', 'edit_faces', 'Directions', 'expression_directions', 'fit_units',
-           'modulation_directions', 'pca_directions', 'ridge_directions', 'svm_directions', 'unit_directions',
-           'weights_digest']
+           'modulation_directions', 'pca_directions', 'ridge_directions', 'svm_directions', 'unit_directions']
 
 # %% ../nbs/43_edit.ipynb #c004
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ import torch
 from .asit import ASIT, Inversion
 from .config import CLASSES, Options, opt, run_main
 from .core import IferError, MissingFileError, ModelError, OptionError, atomic_path, get_device, plain, writable_folder, write_json
-from .directions import (Directions, expression_directions, fit_units, modulation_directions, pca_directions, ridge_directions, svm_directions, unit_directions,
-                             weights_digest)
+from .directions import (Directions, expression_directions, fit_units, modulation_directions, pca_directions, ridge_directions, svm_directions, unit_directions)
 from .expression import IFER
 from .figures import image_grid
 from .images import to_pil
@@ -27,8 +25,7 @@ from .layers import evaluating
 from .layouts import images_below
 
 # %% ../nbs/43_edit.ipynb #e001
-_all_ = ['Directions', 'expression_directions', 'fit_units', 'modulation_directions', 'pca_directions', 'ridge_directions', 'svm_directions', 'unit_directions',
-         'weights_digest']
+_all_ = ['Directions', 'expression_directions', 'fit_units', 'modulation_directions', 'pca_directions', 'ridge_directions', 'svm_directions', 'unit_directions']
 
 # %% ../nbs/43_edit.ipynb #c027
 def edit(

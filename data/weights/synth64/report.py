@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torchmetrics.image.kid import poly_mmd
 
 from ifer import ASIT, CLASSES, IFER, Generator, load_faces
@@ -15,10 +14,11 @@ from ifer.core import asset, autocast, write_json
 from ifer.features import FaceFeatures
 from ifer.figures import curves, image_grid, pair_grid, save_png
 from ifer.metrics import protocol_of, psnr, reconstruction, ssim
+from ifer.refine import refine
 from ifer.train_ifer import evaluate_recognition
 
 HERE = Path(__file__).resolve().parent
-STEPS, RATE = 25, .02  # of the refinement: Adam on codes and structure codes
+STEPS = 25  # of the refinement
 
 
 def places(
@@ -28,23 +28,6 @@ def places(
     "Indices of one image of every expression of the first identities."
     chosen = sorted(set(faces.identities))[:people]
     return [next(i for i in range(len(faces)) if faces.identities[i] == p and faces.labels[i] == c) for p in chosen for c in range(len(CLASSES))]
-
-
-def refine(
-    asit,       # an `ASIT`
-    inversion,  # what `asit.invert` gave
-    x,          # the sources (B,3,64,64)
-) -> torch.Tensor:  # (B,3,64,64)
-    "Inversions after `STEPS` steps of descent on L2, each image by itself."
-    asit.requires_grad_(False)
-    codes, structure = (t.float().clone().requires_grad_() for t in inversion[1:])
-    optimizer = torch.optim.Adam([codes, structure], RATE)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        with autocast('cpu'): image = asit.decode(codes, structure).image.float()
-        F.mse_loss(image, x).backward()
-        optimizer.step()
-    with torch.no_grad(): return asit.decode(codes, structure).image.clamp(-1, 1)
 
 
 @torch.no_grad()
@@ -109,7 +92,7 @@ def report(
     found['kid'] = {kind: poly_mmd(real, other).item() for kind, other in dict(random=features(judge, random), training=seen).items()}
     at = places(faces, 12)
     some = type(made)(*(t[at] for t in made))
-    refined = refine(asit, some, x[at])
+    refined = refine(asit, x[at], some.codes, some.structure, STEPS).image.clamp(-1, 1)
     found['refined'] = dict(n=len(at), one_pass=psnr(image[at], x[at]).mean().item(), psnr=psnr(refined, x[at]).mean().item(), ssim=ssim(refined, x[at]).mean().item())
     found['refined'] |= evaluate_recognition(ifer, refined, faces.labels[at], protocol).to_dict()['values']
     write_json(out/'report.json', found)
