@@ -78,6 +78,14 @@ class CodeMetric:
         sizes = [len(b.basis) for b in (self.blocks if x.shape[1] > n else self.blocks[:-1])]
         with torch.autocast(x.device.type, enabled=False): return torch.cat([b.stretch(part) for b, part in zip(self.blocks, x.split(sizes, 1))], 1)
 
+    def check(
+        self,
+        decoder,  # a `Generator`
+    ):
+        "Refuse a generator that the metric was not measured on."
+        if self.model and self.model != weights_digest(decoder):
+            raise ModelError('the metric belongs to another generator; measure it anew with CodeMetric.measure')
+
     def to(
         self,
         device,  # where to compute
@@ -143,9 +151,9 @@ def load(
         with safe_open(path, 'pt') as file: about, parts = file.metadata() or {}, {k: file.get_tensor(k).float() for k in file.keys()}
     except SafetensorError as e: raise CheckpointError(f'{path}: cannot be read ({e})') from None
     if about.get('format') != 'ifer metric': raise CheckpointError(f'{path}: holds no metric')
-    if decoder is not None and about['model'] != weights_digest(decoder):
-        raise ModelError(f'{path}: the metric belongs to another generator; measure it anew with CodeMetric.measure')
-    return cls([Block(*(parts[f'{name}_{i}'] for name in ('basis', 'reach', 'rest'))) for i in range(len(parts) // 3)], about['model'])
+    found = cls([Block(*(parts[f'{name}_{i}'] for name in ('basis', 'reach', 'rest'))) for i in range(len(parts) // 3)], about['model'])
+    if decoder is not None: found.check(decoder)
+    return found
 
 # %% ../nbs/11a_metric.ipynb #e8eb0b0f
 SHIPPED = 'weights/synth64/metric.safetensors'
@@ -155,5 +163,5 @@ def shipped_metric(
     decoder,  # a `Generator`
 ) -> CodeMetric:
     "The shipped metric where it belongs to this generator, else the plain one."
-    try: return CodeMetric.load(asset(SHIPPED), decoder).to(decoder.input.input.device)
+    try: return CodeMetric.load(asset(SHIPPED), decoder)
     except (ModelError, MissingFileError): return CodeMetric.plain(decoder)

@@ -88,28 +88,37 @@ class _LBFGS:
         for (step, change, inverse), share in zip(self.pairs, reversed(shares)): gradient = gradient + step * (share - inverse * _dot(change, gradient))
         return -gradient
 
+# %% ../nbs/11b_refine.ipynb #9059c8c8
+class _Slope:
+    "Errors and their gradient at points: changes of the codes that were given, in the terms of a metric."
+    def __init__(self, decoder, loss, target, given, metric, noise):
+        self.decoder, self.loss, self.target, self.metric, self.noise = decoder, loss, target, metric, noise
+        self.start, self.shapes = code_rows(*given), [x.shape for x in given]
+
+    def codes(self, point):
+        "Codes, and structure code if one was given, at a point (B,n)."
+        parts = (self.start + self.metric.stretch(point)).split([shape[1:].numel() for shape in self.shapes], 1)
+        return [part.view(shape) for part, shape in zip(parts, self.shapes)]
+
+    def __call__(self, point):
+        codes = [x.requires_grad_() for x in self.codes(point)]
+        with torch.enable_grad():
+            errors = self.loss(self.decoder.synthesize(*codes, noise=self.noise).image, self.target)
+            gradient = code_rows(*torch.autograd.grad(errors.sum(), codes))
+        return errors.detach(), self.metric.stretch(gradient)
+
 # %% ../nbs/11b_refine.ipynb #16878b87
 def _refine_batch(decoder, loss, target, given, steps, metric, patience, noise):
     "The best codes (and structure code) that `steps` steps from `given` come to, and the errors on the way."
-    start, shapes = code_rows(*given), [x.shape for x in given]
-    def codes_at(point):
-        parts = (start + metric.stretch(point)).split([shape[1:].numel() for shape in shapes], 1)
-        return [part.view(shape) for part, shape in zip(parts, shapes)]
-    def judge(point):
-        codes = [x.requires_grad_() for x in codes_at(point)]
-        with torch.enable_grad():
-            errors = loss(decoder.synthesize(*codes, noise=noise).image, target)
-            gradient = code_rows(*torch.autograd.grad(errors.sum(), codes))
-        return errors.detach(), metric.stretch(gradient)
-
-    point = torch.zeros_like(start)
-    errors, gradient = judge(point)
+    slope_at = _Slope(decoder, loss, target, given, metric, noise)
+    point = torch.zeros_like(slope_at.start)
+    errors, gradient = slope_at(point)
     memory, going, history = _LBFGS(gradient), _Going(errors, patience), [errors]
     direction, share = memory.direction(gradient), torch.ones_like(errors)[:, None]
     for _ in range(steps):
         if not going.now().any(): break
         step = share * direction
-        tried, slope = judge(point + step)
+        tried, slope = slope_at(point + step)
         better = (tried < errors) & going.now()
         taken = better[:, None]
         memory.see(torch.where(taken, step, 0), torch.where(taken, slope - gradient, 0))
@@ -119,7 +128,7 @@ def _refine_batch(decoder, loss, target, given, steps, metric, patience, noise):
         history.append(torch.where(going.now(), errors, torch.nan))
         going.see(errors)
     unseen = torch.full((steps + 1 - len(history), len(target)), torch.nan, device=target.device)
-    return codes_at(point), torch.cat([torch.stack(history), unseen])
+    return slope_at.codes(point), torch.cat([torch.stack(history), unseen])
 
 # %% ../nbs/11b_refine.ipynb #3a5f5f71
 def tune_generator(
@@ -166,7 +175,8 @@ def refine(
     decoder, options = getattr(model, 'decoder', model), dict(steps=steps, refine_generator=refine_generator, patience=patience)
     if bad := [f'{k}={v}' for k, v in options.items() if not isinstance(v, int) or v < 0]: raise OptionError(f'{bad[0]}: must be a whole number, 0 or more')
     target, given = _start(decoder, target, codes, structure)
-    metric = metric or shipped_metric(decoder)
+    if metric: metric.check(decoder)
+    metric = (metric or shipped_metric(decoder)).to(target.device)
     loss = partial(_errors, perceptual=perceptual, weight=perceptual_weight)
     with torch.inference_mode(False), torch.no_grad():
         batches = zip(target.split(batch_size), *(x.split(batch_size) for x in given))
