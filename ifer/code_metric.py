@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 
-from .core import CheckpointError, MissingFileError, ModelError, asset, atomic_path, make_rng
-from .network import weights_digest
+from .core import MissingFileError, ModelError, asset
+from .network import check_companion, load_companion, save_companion, weights_digest
 from .stylegan2 import Generator
 
 # %% ../nbs/11a_metric.ipynb #6520633d
@@ -30,7 +30,7 @@ class CodeBlock:
     def measure(
         cls,
         gradients,    # (n,d): backward passes of random images
-        damping=.01,  # what is weaker than this share of the strongest direction counts as being so strong
+        damping=.01,  # 0 to 1: what is weaker than this share of the strongest direction (squared) counts as being so strong
     ):
         "The metric of which these are samples."
         _, strength, directions = torch.linalg.svd(gradients / len(gradients)**.5, full_matrices=False)
@@ -83,8 +83,7 @@ class CodeMetric:
         decoder,  # a `Generator`
     ):
         "Refuse a generator that the metric was not measured on."
-        if self.model and self.model != weights_digest(decoder):
-            raise ModelError('the metric belongs to another generator; measure it anew with CodeMetric.measure')
+        check_companion('the metric', self.model, decoder, 'measure it anew with CodeMetric.measure')
 
     def to(
         self,
@@ -130,11 +129,8 @@ def save(
     path,   # of the file, '.safetensors' is added where it lacks
 ) -> Path:  # of the file
     "Write the metric at half precision."
-    from safetensors.torch import save_file
-    path = Path(path).with_suffix('.safetensors')
-    parts = {f'{name}_{i}': getattr(b, name).half().contiguous() for i, b in enumerate(self.blocks) for name in ('basis', 'reach', 'rest')}
-    with atomic_path(path) as temporary: save_file(parts, temporary, dict(format='ifer metric', model=self.model))
-    return path
+    parts = {f'{name}_{i}': getattr(b, name) for i, b in enumerate(self.blocks) for name in ('basis', 'reach', 'rest')}
+    return save_companion(path, 'metric', parts, self.model)
 
 
 @patch(cls_method=True)
@@ -144,13 +140,7 @@ def load(
     decoder=None,  # the `Generator` that it shall belong to; None: any
 ) -> CodeMetric:
     "The metric that `save` wrote."
-    from safetensors import SafetensorError, safe_open
-    path = Path(path).with_suffix('.safetensors')
-    if not path.is_file(): raise MissingFileError(f"'{path}' is not there: no metric to load")
-    try:
-        with safe_open(path, 'pt') as file: about, parts = file.metadata() or {}, {k: file.get_tensor(k).float() for k in file.keys()}
-    except SafetensorError as e: raise CheckpointError(f'{path}: cannot be read ({e})') from None
-    if about.get('format') != 'ifer metric': raise CheckpointError(f'{path}: holds no metric')
+    parts, about = load_companion(path, 'metric')
     found = cls([CodeBlock(*(parts[f'{name}_{i}'] for name in ('basis', 'reach', 'rest'))) for i in range(len(parts) // 3)], about['model'])
     if decoder is not None: found.check(decoder)
     return found

@@ -17,9 +17,9 @@ from fastcore.basics import patch
 
 from .action_units import EXPRESSIONS, prototype
 from .asit import Inversion
-from .core import CheckpointError, MissingFileError, ModelError, OptionError, asset, atomic_path, closest, plain, progress
+from .core import MissingFileError, ModelError, OptionError, asset, closest, plain, progress
 from .faces import load_faces
-from .network import weights_digest
+from .network import load_companion, save_companion, weights_digest
 
 # %% ../nbs/42c_directions.ipynb #c008
 @dataclass
@@ -187,11 +187,8 @@ def save(
     path,  # of the file
 ) -> Path:
     "Write the directions at half precision."
-    from safetensors.torch import save_file
-    path, parts = Path(path).with_suffix('.safetensors'), dict(codes=self.codes, structure=self.structure)
-    about = dict(format='ifer directions', names=json.dumps(self.names), model=self.model)
-    with atomic_path(path) as temporary: save_file({k: v.half().contiguous() for k, v in parts.items() if v is not None}, temporary, about)
-    return path
+    parts = dict(codes=self.codes) | ({} if self.structure is None else dict(structure=self.structure))
+    return save_companion(path, 'directions', parts, self.model, names=json.dumps(self.names))
 
 # %% ../nbs/42c_directions.ipynb #c066
 @patch(cls_method=True)
@@ -201,17 +198,8 @@ def load(
     asit=None,  # the network that they shall belong to; None: any
 ) -> Directions:
     "Directions that `save` wrote."
-    from safetensors import SafetensorError, safe_open
-    path = Path(path).with_suffix('.safetensors')
-    if not path.is_file(): raise MissingFileError(f"'{path}' is not there: no directions to load")
-    try:
-        with safe_open(path, 'pt') as file: about, parts = file.metadata() or {}, {k: file.get_tensor(k).float() for k in file.keys()}
-    except SafetensorError as e: raise CheckpointError(f'{path}: cannot be read ({e})') from None
-    if about.get('format') != 'ifer directions' or 'codes' not in parts: raise CheckpointError(f'{path}: holds no directions')
-    found = cls(tuple(json.loads(about['names'])), parts['codes'], parts.get('structure'), about['model'])
-    if asit is not None and found.model != weights_digest(asit):
-        raise ModelError(f'{path}: its directions belong to another network; fit them anew: python -m ifer.edit --fit FILE --checkpoint_path …')
-    return found
+    parts, about = load_companion(path, 'directions', asit, 'fit them anew: python -m ifer.edit --fit FILE --checkpoint_path …')
+    return cls(tuple(json.loads(about['names'])), parts['codes'], parts.get('structure'), about['model'])
 
 # %% ../nbs/42c_directions.ipynb #c067
 SHIPPED = 'weights/synth64/directions.safetensors'
