@@ -38,6 +38,7 @@ class Network(nn.Module):
     Config = None  # class of its options; None when it has none
     optional = {}  # buffers that a file has or not -> function of the options that gives the shape
     info = {}      # what its file said
+    folder = None  # where its file lies
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -562,7 +563,9 @@ def from_pretrained(cls: Network,
     found = open_weights(file, verify)
     if found.cls.kind != cls.kind: raise CheckpointError(f'{name_or_path}: holds {found.cls.__name__} ({found.format}), not {cls.__name__}')
     cls.adapt(found, **options)
-    return build(found, file, cls).to(device)
+    network = build(found, file, cls).to(device)
+    network.folder = Path(file).parent
+    return network
 
 # %% ../nbs/07_network.ipynb #55032f8f
 @patch

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .code_metric import code_rows, shipped_metric
+from .code_metric import code_rows, metric_of
 from .config import GeneratorConfig
 from .core import OptionError, check_images, check_tensor
 from .stylegan2 import Generator
@@ -165,7 +165,7 @@ def refine(
     codes,                 # where to start: (B,n_styles,style_dim), absolute
     structure=None,        # where to start: (B,C,4,4); None: the learned constant, which is held
     steps=25,              # at most
-    metric=None,           # a `CodeMetric`; None: the shipped one where it belongs to this generator, else all directions alike
+    metric=None,           # a `CodeMetric`; None: `metric_of` the model
     perceptual=None,       # distance(image, target) -> (B,), such as `PerceptualLoss('faces').distances`
     perceptual_weight=.1,  # of that distance, beside the L2
     patience=20,           # an image stops when these steps bring less than 1%; 0: never
@@ -178,7 +178,7 @@ def refine(
     if bad := [f'{k}={v}' for k, v in options.items() if not isinstance(v, int) or v < 0]: raise OptionError(f'{bad[0]}: must be a whole number, 0 or more')
     target, given = _start(decoder, target, codes, structure)
     if metric: metric.check(decoder)
-    metric = (metric or shipped_metric(decoder)).to(target.device)
+    metric = (metric or metric_of(model)).to(target.device)
     loss = partial(_errors, perceptual=perceptual, weight=perceptual_weight)
     with torch.inference_mode(False), torch.no_grad():
         batches = zip(target.split(batch_size), *(x.split(batch_size) for x in given))

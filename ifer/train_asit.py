@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TrainASIT', 'pictured', 'make_optimizer', 'is_matrix', 'asit_groups', 'recentre', 'new_asit', 'initial_asit',
-           'make_loss', 'ASITTraining', 'train_asit']
+           'make_loss', 'ASITTraining', 'Metric', 'metric_for', 'train_asit']
 
 # %% ../nbs/31_train_asit.ipynb #d5567108
 import copy
+import math
 import typing
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from timm.layers import DropPath
 from timm.optim import Muon
 
 from .asit import ASIT
+from .code_metric import FILE, CodeMetric
 from .stylegan2 import Generator
 from .config import ASITConfig, DiscriminatorConfig, HEADS, PERCEPTUAL, opt, run_main
 from .core import OptionError
@@ -25,9 +27,11 @@ from .data import DATASETS, RandomFlip, batches, pair_transforms, source_of
 from .discriminator import InversionDiscriminator
 from .figures import image_grid
 from .identity import FaceEmbedder, MoCoEmbedder
+from .loop import Callback
 from .losses import ASITLoss, IdentityLoss, inversion_d_loss, term_weights
 from .pretrained import auxiliary
 from .metrics import psnr, ssim
+from .processes import is_main
 from .transforms import TASKS, DataConfig, PairTransform
 from .training import FaceRunOptions, Training, batch_means, cosine_factor, fit, update_average
 
@@ -332,12 +336,34 @@ def picture(self: ASITTraining):
     return image_grid(torch.cat(rows).clamp(-1, 1).cpu(), nrow=len(few))
 
 # %% ../nbs/31_train_asit.ipynb #9f9166d4
+class Metric(Callback):
+    "At the end: how far the codes move a picture, beside the weights whose generator it was measured on."
+    after = 'Checkpoints'
+    def after_fit(self, loop):
+        if not is_main(): return
+        metric, places = metric_for(loop.training), ('last',) if loop.options.train_decoder else ('last', 'best')
+        for place in places:
+            if (loop.exp_dir/'checkpoints'/place).exists(): metric.save(loop.exp_dir/'checkpoints'/place/FILE)
+
+
+def metric_for(
+    training,  # an `ASITTraining`
+    n=280,     # of the validation faces, at most
+) -> CodeMetric:
+    "The metric of the codes around validation faces."
+    t, faces = training, training.val_set
+    few = faces.select(slice(0, None, max(1, math.ceil(len(faces) / min(n, t.options.val_images or n)))))
+    parts = [t.average.invert(b.sources)[1:] for b in batches(few, t.options.batch_size, t.options.pair_transform(few, False), device=t.device)]
+    found = [None if part[0] is None else torch.cat(part) for part in zip(*parts)]
+    return CodeMetric.measure(t.average.decoder, *found, batch_size=t.options.batch_size)
+
+
 def train_asit(
     options,       # `TrainASIT`
     callbacks=(),  # a list of `Callback` beside the default ones
 ) -> dict:
     "Train or fine-tune ASIT; returns the summary."
-    return fit(ASITTraining, options, callbacks)
+    return fit(ASITTraining, options, [Metric(), *callbacks])
 
 # %% ../nbs/31_train_asit.ipynb #f449b8b3
 if __name__ == '__main__' and '__file__' in globals(): run_main(train_asit, TrainASIT)
