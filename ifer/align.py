@@ -151,7 +151,7 @@ class AlignFolder(Options):
     out: str = opt('', 'folder to write to: the same paths, as PNG or JPEG; it may be there from an earlier run, which goes on')
     align: str = opt('ffhq', "what to cut out; 'auto' leaves a picture that is a crop already", choices=('ffhq', 'arcface', 'auto'))
     size: int = opt(0, 'of the crops, px; 0: 112 for arcface, else 256', low=0, high=4096)
-    face: str = opt('largest', 'which of several faces', choices=('largest', 'surest'))
+    face: str = opt('largest', 'which of several faces; all: the crops of group.jpg are group/0.png, group/1.png …', choices=('largest', 'surest', 'all'))
     format: str = opt('png', 'of the files', choices=('png', 'jpg'))
     low_score: float = opt(.95, 'a face of a lower score is listed in the report', low=0, high=1)
     min_face: int = opt(20, 'smallest face to look for, px', low=5)
@@ -166,7 +166,7 @@ class AlignFolder(Options):
 
 # %% ../nbs/09_align.ipynb #be513810
 class _Jobs(torch.utils.data.Dataset):
-    "Item i: align file i, write the crop, and return what there is to say of it."
+    "Item i: align file i, write its crop or crops, and return what there is to say of it."
     def __init__(self, options, files, names): self.options, self.files, self.names = options, files, names
 
     def __len__(self): return len(self.files)
@@ -175,13 +175,14 @@ class _Jobs(torch.utils.data.Dataset):
         o, (file, crop) = self.options, self.names[i]
         row = dict(file=file, stamp=file_stamp(self.files[i]))
         try:
-            found = find_and_crop(load_image(self.files[i], name=repr(file)), o.align, o.size or None, o.face, min_face=o.min_face,
-                                  weights=o.weights or None, numerics=o.numerics, device=o.device)
+            found = crop_faces(load_image(self.files[i], name=repr(file)), o.align, o.size or None, o.face, min_face=o.min_face,
+                               weights=o.weights or None, numerics=o.numerics, device=o.device)
         except ImageError as e: return row | dict(error=str(e))
-        row |= dict(faces=found.faces, score=round(found.score, 4), cut=found.cut)
-        if found.image is None: return row
-        write_picture(Path(o.out)/crop, found.image)
-        return row | dict(crop=crop)
+        row |= dict(faces=found[0].faces, score=round(min(f.score for f in found), 4), cut=any(f.cut for f in found))
+        if found[0].image is None: return row
+        crops = [crop] if o.face != 'all' else [f'{Path(crop).with_suffix("")}/{k}.{o.format}' for k in range(len(found))]
+        for path, one in zip(crops, found): write_picture(Path(o.out)/path, one.image)
+        return row | dict(crops=crops)
 
 
 def file_stamp(
@@ -242,7 +243,7 @@ def _other_options(out, before, now, name):
 def _is_done(row, file, out):
     "Whether a row of the journal still holds."
     if row is None or row['stamp'] != file_stamp(file): return False
-    return 'crop' not in row or (out/row['crop']).exists()
+    return all((out/crop).exists() for crop in row.get('crops', ()))
 
 # %% ../nbs/09_align.ipynb #eda48de2
 def _report(rows, low_score):
@@ -253,7 +254,7 @@ def _report(rows, low_score):
                   low_score={r['file']: r['score'] for r in read if r['faces'] and r['score'] < low_score},
                   not_read={r['file']: r['error'] for r in rows if 'error' in r},
                   left_as_it_is=[r['file'] for r in read if r['faces'] and not r['cut']])
-    counts = dict(pictures=len(rows), aligned=sum(bool(r['faces']) for r in read)) | {k: len(v) for k, v in report.items()}
+    counts = dict(pictures=len(rows), aligned=sum(bool(r['faces']) for r in read), crops=sum(len(r.get('crops', ())) for r in read)) | {k: len(v) for k, v in report.items()}
     return dict(counts=counts) | report
 
 # %% ../nbs/09_align.ipynb #40ed666d
