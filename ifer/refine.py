@@ -139,7 +139,7 @@ def tune_generator(
     codes,                 # (B,n_styles,style_dim), absolute; they are held
     structure=None,        # (B,C,4,4); None: the learned constant
     steps=50,              # passes over all images
-    lr=1e-3,               # of Adam
+    lr=3e-4,               # of Adam; larger ones first undo what the codes have reached
     perceptual=None,       # distance(image, target) -> (B,), such as `PerceptualLoss('faces').distances`
     perceptual_weight=.1,  # of that distance
     batch_size=8,          # images at a time
