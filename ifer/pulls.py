@@ -57,7 +57,7 @@ def term_pulls(
     seed=0,       # of the jitters
 ) -> dict:        # option -> `Pull`
     "How hard each term of a loss pulls, at the inversions of these images."
-    found, metric, pulls = asit.invert(images, align=False, precision='fp32'), metric_of(asit), {}
+    found, metric, pulls = asit.invert(images, align=False, precision='fp32'), metric_of(asit).to(images.device), {}
     for option, weight in weights.items():
         loss = ASITLoss(jitter=jitter, **dict.fromkeys(PAPER, 0.) | {option: weight}).to(images.device).train()
         drawn = [_gradient(asit, loss, images, found, metric, s) for s in (seed, seed + 1)]
