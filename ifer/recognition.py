@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Reading', 'logits_of', 'columns_for', 'read_expressions', 'scores', 'bootstrap', 'accuracy_by', 'accuracy_figure',
-           'mcnemar', 'ranking', 'ranking_figure', 'reliability', 'fit_temperature', 'reliability_figure']
+           'mcnemar', 'ranking', 'ranking_figure', 'reliability', 'fit_temperature', 'reliability_figure', 'calibrate']
 
 # %% ../nbs/21c_recognition.ipynb #3a212187
 from contextlib import contextmanager
@@ -281,3 +281,16 @@ def reliability_figure(
     axes[0, 0].legend(fontsize=8, frameon=False, loc='upper left')
     _caption(figure, caption)
     return figure
+
+# %% ../nbs/21c_recognition.ipynb #be4865e5
+@torch.no_grad()
+def calibrate(
+    ifer,           # an `IFER`: the weights of its head change
+    ds,             # an `ImageSet` with labels, of people that it has not learned from
+    batch_size=64,  # images at a time
+) -> float:         # the temperature
+    "Divide the logits of `ifer` by the temperature that fits `ds`, so that its probabilities mean what they say (Guo et al. 2017)."
+    reading = read_expressions(ifer, ds, batch_size)
+    temperature = fit_temperature(reading.logits, reading.labels)
+    for p in ifer.head.parameters(): p.div_(temperature)
+    return temperature

@@ -36,6 +36,7 @@ class TrainGenerator(FaceRunOptions):
     encoder_lr: float = opt(5e-4, 'learning rate of the encoder', low=1e-12, high=10, group='Steps')
     autoencoder: bool = opt(True, 'an encoder reproduces images before and beside the game; false: StyleGAN2 alone', group='Networks')
     warm_start: int = opt(0, 'steps of autoencoding before the adversarial phase', low=0, high=10**9, group='Steps')
+    head_start: int = opt(0, 'steps in which the discriminator learns alone, against a generator that is trained already', low=0, high=10**9, group='Steps')
     perceptual: str = opt('faces', 'network of the perceptual term', choices=PERCEPTUAL, group='Loss')
     l2_lambda: float = opt(1., 'weight of L2 in the autoencoder', low=0, group='Loss')
     lpips_lambda: float = opt(.8, 'weight of the perceptual term in the autoencoder', low=0, group='Loss')
@@ -52,6 +53,7 @@ class TrainGenerator(FaceRunOptions):
     augment_interval: int = opt(4, 'steps between changes of that probability', low=1, high=10**9, group='Loss')
     ema_images: float = opt(10_000, "half-life of the generator's moving average, in images", low=1e-3, group='Steps')
     discriminator_width: int = opt(0, "channels of the discriminator at most; 0: as many as the generator's", low=0, high=4096, group='Networks')
+    discriminator_multiplier: float = opt(0., "channel_multiplier of the discriminator; 0: the generator's", low=0, high=16, group='Networks')
     initial: str = opt('', 'ASIT weights to start from (without an autoencoder, a generator): a name, a folder or a file', group='Networks')
     kid_space: str = opt('auto', 'features in which KID is measured; auto: inception where its file is, else faces', choices=('auto', 'faces', 'inception'), group='Validation and records')
 
@@ -59,6 +61,7 @@ class TrainGenerator(FaceRunOptions):
         super().check()
         source_of(self.dataset)
         if self.warm_start and not self.autoencoder: raise OptionError("option 'warm_start': there is nothing to warm up with autoencoder false; pass 0")
+        if self.head_start and self.autoencoder: raise OptionError("option 'head_start': an autoencoder has warm_start; pass 0, or autoencoder false")
 
 # %% ../nbs/30_train_generator.ipynb #34eba064
 def mixed_codes(
@@ -151,6 +154,7 @@ def make_networks(self: GeneratorTraining):
     self.average.load_state_dict(self.generator.state_dict())
     size = {k: getattr(self.generator.config, k) for k in ('size', 'channel_multiplier', 'width')}
     if o.discriminator_width: size['width'] = o.discriminator_width
+    if o.discriminator_multiplier: size['channel_multiplier'] = o.discriminator_multiplier
     self.discriminator = self.add_network('discriminator', Discriminator(DiscriminatorConfig(**size)))
     self.augment = self.add_network('augment', AdaptiveAugment(o.augment_target, o.augment_images, o.augment_p))
     self.path_length = self.add_network('path_length', PathLength())
@@ -164,6 +168,7 @@ def batches(self: GeneratorTraining, start):
 @patch
 def step(self: GeneratorTraining, batch, i):
     o, x, game = self.options, batch.images, i >= self.options.warm_start
+    if i < o.head_start: return self.step_alone(x, i)
     paths = game and o.path_lambda > 0 and i % o.path_interval == 0
     given, scores = self.through(self.asit or self.generator, self.draw, x, game, paths), {}
     if game:
@@ -174,6 +179,14 @@ def step(self: GeneratorTraining, batch, i):
     with self.accelerator.autocast(): loss, terms = self.loss(leave_out=absent, **given)
     if self.update(loss, *(['encoder'] if o.autoencoder else []), 'generator'): self.follow(i, len(x))
     return dict(loss=loss.detach()) | terms | scores
+
+
+@patch
+def step_alone(self: GeneratorTraining, x, i):
+    "The discriminator learns, the generator rests."
+    with torch.no_grad(): fake = self.fakes(len(x))
+    scores = self.discriminate(x, fake, i)
+    return dict(loss=scores['d_loss']) | scores
 
 
 @patch

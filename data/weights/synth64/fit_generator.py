@@ -1,8 +1,8 @@
 """Give a generator random faces: python fit_generator.py FOLDER [--extra GLOB] [--steps N] [--of_asit]
 
 Each training face has one code, a linear map of all that ASIT finds for it. Map and synthesis network learn together to draw the face
-from this code and the learned constant. The mapping network then learns to give codes like these: it starts as the linear map of the
-codes' covariance, and an energy distance does the rest. Starts from the shipped generator and ASIT. With --of_asit only the mapping network of
+from this code and the learned constant. A flow then learns to turn noise into such codes, and the mapping network to do in one step what the
+flow does in many. Starts from the shipped generator and ASIT. With --of_asit only the mapping network of
 ASIT's own decoder learns, from the means over the layers of the codes that ASIT finds.
 """
 import argparse
@@ -10,17 +10,18 @@ import copy
 import glob
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from ifer import ASIT, Generator, load_faces
+from ifer.adversarial import frozen, nonsaturating_d_loss, nonsaturating_g_loss
 from ifer.core import channels_last, progress, reused_memory, seed_all
 from ifer.data import load_parquet
 from ifer.losses import ASITLoss
-from ifer.train_generator import energy_distance
 from ifer.training import cosine_factor, update_average
 
 LEADING = 128                                         # principal directions that the mapping network carries
-BANDS = (0, 256), (0, 6), (6, 20), (20, 60)           # of the principal directions, compared apart
+GAME = 60                                             # of them, those that the game is about
 DRAWING = dict(l2_lambda=2, middle_lambda=1, gradient_lambda=1, au_lambda=.1, expression_lambda=.01, adv_lambda=0, distribute_lambda=0,
                id_lambda=0, lpips_lambda=.5, jitter=True)
 
@@ -62,9 +63,10 @@ def descend(
     loss,               # number of the step -> scalar
     clip=float('inf'),  # largest norm of the gradient of the first group
     after=None,         # called after each step
+    betas=(.9, .99),    # of Adam
 ):
     "Descend `loss` with Adam, warm-up, cosine and clipping."
-    optimizer = torch.optim.Adam(groups, betas=(.9, .99))
+    optimizer = torch.optim.Adam(groups, betas=betas)
     peaks = [group['lr'] for group in groups]
     for i in progress(range(steps)):
         for group, peak in zip(optimizer.param_groups, peaks): group['lr'] = peak * cosine_factor(i, steps, warmup=50)
@@ -103,6 +105,51 @@ def fit_synthesis(
     return averages
 
 
+class Flow(nn.Module):
+    "Velocity of codes on their straight ways from noise (flow matching, arXiv 2210.02747): noise at time 0, a code at time 1."
+    def __init__(
+        self,
+        codes,      # (N,D)
+        width=512,  # of the network
+        depth=3,    # residual blocks
+    ):
+        super().__init__()
+        mean, scale, directions = principal(codes)
+        for name, v in dict(mean=mean, scale=scale[:LEADING], directions=directions[:LEADING]).items(): self.register_buffer(name, v)
+        self.first, self.last = nn.Linear(LEADING, width), nn.Linear(width, LEADING)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+        self.clocks = nn.ModuleList(nn.Linear(64, 2 * width) for _ in range(depth))
+        self.bends = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(depth))
+        for layer in (self.last, *(bend[2] for bend in self.bends)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x, t):
+        angles = torch.linspace(0, 5, 32).exp() * t
+        clock, x = torch.cat([angles.sin(), angles.cos()], 1), self.first(x)
+        for norm, tell, bend in zip(self.norms, self.clocks, self.bends):
+            gain, shift = tell(clock).chunk(2, 1)
+            x = x + bend(norm(x) * (1 + gain) + shift)
+        return self.last(x)
+
+    def scores(self, codes): return (codes - self.mean) @ self.directions.T / self.scale
+
+    @torch.no_grad()
+    def codes(
+        self,
+        noise,    # standard normal (N,LEADING)
+        steps=8,  # of Heun's method
+    ) -> torch.Tensor:  # (N,D)
+        "Where the noise arrives."
+        x = noise
+        for i in range(steps):
+            t = torch.full((len(x), 1), i / steps)
+            here = self(x, t)
+            there = self(x + here / steps, t + 1 / steps)
+            x = x + (here + there) / (2 * steps)
+        return self.mean + (x * self.scale) @ self.directions
+
+
 def principal(
     codes,  # (N,D)
 ) -> tuple:
@@ -112,19 +159,39 @@ def principal(
     return mean, scale / len(codes)**.5, directions
 
 
+def fit_flow(
+    codes,           # (N,D)
+    steps=5000,      # of Adam
+    batch_size=512,  # codes a step
+) -> Flow:
+    "Learn to turn noise into codes. Noise and codes of a batch are paired so that their ways are short (arXiv 2302.00482), which keeps the ways straight."
+    flow = Flow(codes)
+    average, scores = copy.deepcopy(flow), flow.scores(codes)
+
+    def loss(i):
+        "Of a random batch, at random times."
+        noise, x = torch.randn(batch_size, LEADING), scores[torch.randint(len(scores), (batch_size,))]
+        x = x[linear_sum_assignment(torch.cdist(noise * flow.scale, x * flow.scale).square().numpy())[1]]
+        t = torch.rand(batch_size, 1)
+        return (flow((1 - t) * noise + t * x, t) - (x - noise)).square().mean()
+
+    descend([dict(params=list(flow.parameters()), lr=1e-3)], steps, loss, 1., lambda i: update_average(average, flow, min(.999, (i + 1) / (i + 10))))
+    return average
+
+
 @torch.no_grad()
 def start_linear(
     mapping,  # the generator's `MappingNetwork`
-    codes,    # (N,D)
+    z,        # (N,D), of norm as the network makes it
+    codes,    # (N,D), what it shall give for them
 ):
-    "Make the mapping network the linear map of the codes' covariance: each leading direction passes as a pair of opposite signs."
-    mean, scale, directions = principal(codes)
-    scores = ((codes - mean) @ directions.T / scale)[:, :LEADING]
-    wanted = torch.where(codes > 0, codes, codes / .2) / 2**.5            # before the last activation
-    solution = torch.linalg.lstsq(torch.cat([scores, torch.ones(len(scores), 1)], 1), wanted).solution
+    "Make the mapping network the linear map nearest to these pairs: each leading direction passes as a pair of opposite signs."
+    x = torch.cat([z[:, :LEADING], torch.ones(len(z), 1)], 1)
+    wanted = torch.where(codes > 0, codes, codes / .2) / 2**.5              # before the last activation
+    solution = torch.linalg.lstsq(x, wanted).solution
     signs = torch.eye(LEADING).repeat_interleave(2, 0)
     signs[1::2] *= -1
-    apart = torch.nn.functional.pad(signs, (0, codes.shape[1] - LEADING))  # z to pairs
+    apart = torch.nn.functional.pad(signs, (0, z.shape[1] - LEADING))       # z to pairs
     together = signs.T / (1.2 * 2**.5)                                      # activated pairs to scores
     layers = [layer for layer in mapping if hasattr(layer, 'lr_mul')]
     weights = [apart, *[signs @ together] * (len(layers) - 2), solution[:LEADING].T @ together]
@@ -135,22 +202,77 @@ def start_linear(
 
 
 def fit_mapping(
-    generator,       # a `Generator`, whose mapping network learns
-    codes,           # (N,D), what it shall give
-    steps=500,       # of Adam
-    batch_size=384,  # z and codes a step
+    generator,        # a `Generator`, whose mapping network learns
+    codes,            # (N,D), what it shall give
+    steps=6000,       # of regression; half as many of the game
+    pairs=120_000,    # of z and codes
+    batch_size=1024,  # pairs a step of regression; half as many of the game
 ):
-    "Bring mapped z near the codes: a linear start, then the energy distance in bands of the principal directions."
-    start_linear(generator.style, codes)
-    mean, scale, directions = principal(codes)
+    """Let the mapping network do in one step what a flow does in many. Regression alone gives the mean where it cannot follow, so a
+    game on the codes' leading directions gives back the spread."""
+    flow = fit_flow(codes)
+    z = torch.randn(pairs, codes.shape[1])
+    z = z / z.square().mean(1, keepdim=True).sqrt()
+    wanted = torch.cat([flow.codes(part[:, :LEADING]) for part in z.split(2048)])
+    start_linear(generator.style, z[:12_000], wanted[:12_000])
+    spread = wanted.var(0).sum()
+
+    def unexplained(picked): return (generator.style(z[picked]) - wanted[picked]).square().sum(1).mean() / spread
+    descend([dict(params=list(generator.style.parameters()), lr=.03)], steps, lambda i: unexplained(torch.randint(pairs, (batch_size,))), 1.)
+    play(generator.style, flow, codes, z, unexplained, steps // 2, batch_size // 2)
+
+
+def play(
+    mapping,      # the generator's `MappingNetwork`, which learns
+    flow,         # a `Flow`, for its principal directions
+    codes,        # (N,D), the real ones
+    z,            # (M,D)
+    unexplained,  # numbers of z -> the loss of the regression, which goes on
+    steps,        # of the game
+    batch_size,   # of either kind
+    start=400,    # steps of the discriminator alone
+    weight=.6,    # of the discriminator's score beside the regression
+):
+    "StyleGAN2's game with codes in place of pictures."
+    emphasis = 2 * (flow.scale[:GAME] / flow.scale[0]).sqrt()
+    def seen(codes): return flow.scores(codes)[:, :GAME] * emphasis
+    widths = GAME, 512, 512, 512
+    layers = [part for a, b in zip(widths, widths[1:]) for part in (nn.Linear(a, b), nn.LeakyReLU(.2))]
+    discriminator, average = nn.Sequential(*layers, nn.Linear(512, 1)), copy.deepcopy(mapping)
+    other = torch.optim.Adam(discriminator.parameters(), 1e-3, betas=(0., .99))
 
     def loss(i):
-        "Energy distance of random z and random codes, in units of each band's size."
-        w = generator.map(torch.randn(batch_size, codes.shape[1]))
-        a, b = ((v - mean) @ directions.T for v in (w, codes[torch.randint(len(codes), (batch_size,))]))
-        return sum(energy_distance(a[:, i:j], b[:, i:j]) / scale[i:j].norm() for i, j in BANDS)
+        "Of the mapping network, after a step of the discriminator."
+        picked = torch.randint(len(z), (batch_size,))
+        real, fake = seen(codes[torch.randint(len(codes), (batch_size,))]).requires_grad_(), seen(mapping(z[picked]))
+        scores = discriminator(real)
+        other.zero_grad()
+        (nonsaturating_d_loss(scores, discriminator(fake.detach())) + .25 * steepness(scores, real)).backward()
+        other.step()
+        with frozen(discriminator): return unexplained(picked) + (i >= start) * weight * nonsaturating_g_loss(discriminator(fake))
 
-    descend([dict(params=list(generator.style.parameters()), lr=.1)], steps, loss)
+    def follow(i): update_average(average, mapping, min(.998, (i + 1) / (i + 10)))
+    descend([dict(params=list(mapping.parameters()), lr=.02)], steps, loss, after=follow, betas=(0., .99))
+    mapping.load_state_dict(average.state_dict())
+
+
+def steepness(
+    scores,  # of the discriminator (N,1)
+    real,    # codes that were scored (N,D)
+) -> torch.Tensor:
+    "Mean squared norm of the scores' gradient: R1 (arXiv 1801.04406)."
+    gradient, = torch.autograd.grad(scores.sum(), real, create_graph=True)
+    return gradient.square().sum(1).mean()
+
+
+def with_mapping(
+    generator,  # a `Generator`
+    depth,      # layers
+) -> Generator:
+    "The same generator with a new mapping network."
+    made = Generator(generator.config.replace(n_mlp=depth))
+    made.load_state_dict(generator.state_dict() | {k: v for k, v in made.state_dict().items() if k.startswith('style.')})
+    return made
 
 
 def fit_generator(
@@ -159,7 +281,7 @@ def fit_generator(
     steps,  # of drawing
 ) -> Generator:
     "The shipped generator, drawing and mapping anew."
-    generator = channels_last(Generator.from_pretrained('synth64'))
+    generator = channels_last(with_mapping(Generator.from_pretrained('synth64'), 8))
     rows = torch.cat([found(asit, part.float() / 127.5 - 1) for part in x.split(1024)])
     generator, one_code = fit_synthesis(generator, OneCode(rows, generator.config), x, rows, steps)
     with torch.no_grad(): codes = torch.cat([one_code(part) for part in rows.split(4096)])
