@@ -108,11 +108,11 @@ def nonsaturating_g_loss(
 
 def r1_penalty(
     scores,  # the discriminator's scores of `images`
-    images,  # real images, with requires_grad
+    images,  # real images or codes (B,…), with requires_grad
 ) -> torch.Tensor:
     "Mean squared norm of the gradient of the scores at real images (arXiv 1801.04406); its weight is gamma/2."
     gradient, = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().sum((1, 2, 3)).mean()
+    return gradient.square().flatten(1).sum(1).mean()
 
 # %% ../nbs/19_adversarial.ipynb #61e1f273
 class PathLength(nn.Module):

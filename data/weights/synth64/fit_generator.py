@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from ifer import ASIT, Generator, load_faces
-from ifer.adversarial import frozen, nonsaturating_d_loss, nonsaturating_g_loss
+from ifer.adversarial import frozen, nonsaturating_d_loss, nonsaturating_g_loss, r1_penalty
 from ifer.core import channels_last, progress, reused_memory, seed_all
 from ifer.data import load_parquet
 from ifer.losses import ASITLoss
@@ -247,22 +247,13 @@ def play(
         real, fake = seen(codes[torch.randint(len(codes), (batch_size,))]).requires_grad_(), seen(mapping(z[picked]))
         scores = discriminator(real)
         other.zero_grad()
-        (nonsaturating_d_loss(scores, discriminator(fake.detach())) + .25 * steepness(scores, real)).backward()
+        (nonsaturating_d_loss(scores, discriminator(fake.detach())) + .25 * r1_penalty(scores, real)).backward()
         other.step()
         with frozen(discriminator): return unexplained(picked) + (i >= start) * weight * nonsaturating_g_loss(discriminator(fake))
 
     def follow(i): update_average(average, mapping, min(.998, (i + 1) / (i + 10)))
     descend([dict(params=list(mapping.parameters()), lr=.02)], steps, loss, after=follow, betas=(0., .99))
     mapping.load_state_dict(average.state_dict())
-
-
-def steepness(
-    scores,  # of the discriminator (N,1)
-    real,    # codes that were scored (N,D)
-) -> torch.Tensor:
-    "Mean squared norm of the scores' gradient: R1 (arXiv 1801.04406)."
-    gradient, = torch.autograd.grad(scores.sum(), real, create_graph=True)
-    return gradient.square().sum(1).mean()
 
 
 def with_mapping(
