@@ -194,7 +194,7 @@ def _invert(self: ASIT, x, structure):
     "One batch of `invert`."
     found = self.encode(x)
     codes = self.absolute(found.codes)
-    code = found.structure if structure else None
+    code = found.structure.float() if structure else None
     return Inversion(self.decode(codes, code).image.float(), codes.float(), code)
 
 

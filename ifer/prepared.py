@@ -49,10 +49,11 @@ def prepared(
 
 # %% ../nbs/07c_prepared.ipynb #5b6d2ae9
 def _cast(network, dtype):
-    "A copy in which linear layers and convolutions have weights of `dtype`; all other parameters are shared."
+    "A copy in which linear layers and convolutions have weights of `dtype`; all other parameters, and options, are shared."
     layers = [m for m in network.modules() if type(m) in (nn.Linear, nn.Conv2d)]
     half = {p: nn.Parameter(p.detach().to(dtype), requires_grad=False) for m in layers for p in m.parameters()}
-    return copy.deepcopy(network, {id(p): half.get(p, p) for p in network.parameters()}).eval()
+    options = [m.config for m in network.modules() if hasattr(m, 'config')]
+    return copy.deepcopy(network, {id(o): o for o in options} | {id(p): half.get(p, p) for p in network.parameters()}).eval()
 
 
 @contextmanager
@@ -60,9 +61,10 @@ def computing(
     network,           # an nn.Module in evaluation mode, without gradients
     precision='auto',  # 'auto', 'fp32', 'bf16' or 'fp16'
 ):
-    "Inside the block layers compute in `precision`; gives the network to call."
-    weights = list(network.parameters())
+    "Inside the block layers compute in `precision`, those of a network in another type than float32 in that; gives the network to call."
+    weights = [*network.parameters(), *network.buffers()]
     kind = weights[0].device.type
+    if weights[0].dtype != torch.float32: precision = 'fp32'
     with autocast(weights[0].device, precision):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         yield prepared(network, 'cast', weights, partial(_cast, network, dtype)) if dtype else network

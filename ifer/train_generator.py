@@ -31,7 +31,8 @@ from .training import FaceRunOptions, Training, batch_means, fit, update_average
 class TrainGenerator(FaceRunOptions):
     "Options of the generator's training."
     dataset: str = opt('faces', f"data set: {', '.join(DATASETS)}", group='Data')
-    learning_rate: float = opt(2e-3, 'learning rate of generator and discriminator', low=1e-12, high=10, group='Steps')
+    learning_rate: float = opt(2e-3, 'learning rate of the generator', low=1e-12, high=10, group='Steps')
+    discriminator_lr: float = opt(1., "the discriminator's learning rate relative to the generator's", low=0, high=1000, group='Steps')
     beta1: float = opt(0., "Adam's beta 1 for generator and discriminator", low=0, high=.999, group='Steps')
     encoder_lr: float = opt(5e-4, 'learning rate of the encoder', low=1e-12, high=10, group='Steps')
     autoencoder: bool = opt(True, 'an encoder reproduces images before and beside the game; false: StyleGAN2 alone', group='Networks')
@@ -133,8 +134,8 @@ class GeneratorTraining(Training):
         weights = term_weights(o) if o.autoencoder else dict(adv_lambda=o.adv_lambda, path_lambda=o.path_lambda)
         self.loss = WeightedLoss(weights, self.gives)
         if o.autoencoder: self.add_optimizer('encoder', torch.optim.AdamW(self.asit.encoder.parameters(), o.encoder_lr, weight_decay=.01))
-        for name, network in (('generator', self.generator), ('discriminator', self.discriminator)):
-            self.add_optimizer(name, torch.optim.Adam(network.parameters(), o.learning_rate, betas=(o.beta1, .99)))
+        for name, network, relative in (('generator', self.generator, 1), ('discriminator', self.discriminator, o.discriminator_lr)):
+            self.add_optimizer(name, torch.optim.Adam(network.parameters(), o.learning_rate * relative, betas=(o.beta1, .99)))
         self.space = feature_space(o.kid_space, self.device)[0]
         self.metric, self.real = SetDistance(self.space).names[1], None  # features of the validation images
 
@@ -191,11 +192,10 @@ def step_alone(self: GeneratorTraining, x, i):
 
 @patch
 def follow(self: GeneratorTraining, i, n):
-    "What moves after a step: the average of the generator, and how much is augmented."
+    "The generator's average moves after a step."
     o = self.options
     batch = n * o.accumulate * self.accelerator.num_processes
     update_average(self.average, self.generator, ema_decay(o.ema_images, i * batch, batch))
-    if (i + 1) % o.augment_interval == 0: self.augment.adapt()
 
 # %% ../nbs/30_train_generator.ipynb #0af5ad60
 @patch
@@ -235,10 +235,11 @@ def paths(self: GeneratorTraining, n):
 # %% ../nbs/30_train_generator.ipynb #141d45cc
 @patch
 def discriminate(self: GeneratorTraining, real, fake, i):
-    "The discriminator's step."
+    "The discriminator's step, and now and then a change of how much is augmented."
     o, seen = self.options, self.augment
     loss, penalty, sign = self.through(self.discriminator, self.judge, real, fake, o.r1_gamma > 0 and i % o.r1_interval == 0)
-    self.update(loss + o.r1_gamma / 2 * o.r1_interval * penalty, 'discriminator')
+    moved = self.update(loss + o.r1_gamma / 2 * o.r1_interval * penalty, 'discriminator')
+    if moved and (i + 1) % o.augment_interval == 0: seen.adapt()
     return dict(d_loss=loss.detach(), real_sign=sign, augment_p=seen.p.clone(), path_mean=self.path_length.mean.clone())
 
 

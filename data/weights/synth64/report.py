@@ -110,7 +110,7 @@ def report(
         figure = pair_grid(x[at][:first], image[at][:first], rows=names[:6], cols=CLASSES, caption=f'synth64, {caption[0].lower()}{caption[1:]}')
         save_png(figure, asset('').parent/'outputs'/'figures'/'inversion.png')
         panels = 'l2', 'middle', 'gradient', 'perceptual', 'au', 'expression'
-        save_png(curves(out/'runs'/'asit'/'metrics.jsonl', panels, caption='ASIT, eighth edition.'), out/'curves.png')
+        save_png(curves(out/'runs'/'asit'/'metrics.jsonl', panels, caption='ASIT, ninth edition.'), out/'curves.png')
     print(found)
 
 
