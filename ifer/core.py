@@ -35,6 +35,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from . import __version__
+
 # %% ../nbs/00_core.ipynb #75e24e4f
 def seed_all(
     seed,  # a non-negative int
@@ -434,8 +436,7 @@ def run_info(
     "Versions, device and revision of this run."
     device = get_device(device)
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else _cpu_name()
-    packages = ('ifer', 'torch', 'torchvision', 'timm', 'numpy')
-    versions = {p: metadata.version(p) for p in packages}
+    versions = dict(ifer=__version__) | {p: metadata.version(p) for p in ('torch', 'torchvision', 'timm', 'numpy')}
     return dict(device=f'{device.type} ({name})', threads=torch.get_num_threads(), python=platform.python_version(),
                 versions=versions, revision=git_revision())
 

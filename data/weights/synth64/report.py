@@ -1,7 +1,7 @@
 """Measure a folder of weights on the test identities, and draw the pictures of the card: python report.py [WEIGHTS] [OUT]
 
 Writes report.json, people.jpg (source | inversion | refined) and samples.jpg (random faces) into OUT; where that is this folder,
-also curves.png (of runs/asit) and the README's picture outputs/figures/inversion.png.
+also curves.png (of runs/asit_gpu and runs/asit) and the README's pictures, outputs/figures/inversion.png and random.png.
 """
 import sys
 from pathlib import Path
@@ -110,7 +110,9 @@ def report(
         figure = pair_grid(x[at][:first], image[at][:first], rows=names[:6], cols=CLASSES, caption=f'synth64, {caption[0].lower()}{caption[1:]}')
         save_png(figure, asset('').parent/'outputs'/'figures'/'inversion.png')
         panels = 'l2', 'middle', 'gradient', 'perceptual', 'au', 'expression'
-        save_png(curves(out/'runs'/'asit'/'metrics.jsonl', panels, caption='ASIT, ninth edition.'), out/'curves.png')
+        runs = {name: out/'runs'/run/'metrics.jsonl' for name, run in {'GPU, 128:': 'asit_gpu', 'CPU, 32:': 'asit'}.items()}
+        save_png(curves(runs, panels, caption='ASIT, tenth edition: batches of 128, then of 32.'), out/'curves.png')
+        save_png(image_grid(random_faces(generator, 16, .7), nrow=8, caption='Random faces of synth64, truncation 0.7: these people do not exist.'), asset('').parent/'outputs'/'figures'/'random.png')
     print(found)
 
 
