@@ -151,7 +151,8 @@ def keep(
 
 
 def read_rows(
-    folder,  # where rows are
+    folder,     # where rows are
+    device='',  # part of a device's name; empty: all devices
 ) -> list:
-    "The rows of all devices."
-    return [row for path in sorted(Path(folder).glob('*.json')) for row in read_json(path)]
+    "The rows of a device, or of all."
+    return [row for path in sorted(Path(folder).glob('*.json')) for row in read_json(path) if device in row['run']['device']]
