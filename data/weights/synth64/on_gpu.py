@@ -112,13 +112,16 @@ class Pictures:
     "The training images on the device, epoch by epoch in random order, mirrored by chance."
     def __init__(self, ds, batch_size, device, seed):
         self.pixels, self.n, self.random = ds.tensors()[0].to(device), batch_size, torch.Generator().manual_seed(seed)
-        self.at, self.order = torch.zeros(batch_size, dtype=torch.long, device=device), []
+        self.order = torch.zeros(len(self.pixels), dtype=torch.long, device=device)  # made before the graphs, as all that lasts beside them
+        self.at, self.place = self.order[:batch_size].clone(), len(self.order)
 
     def move(self):
         "Choose the next batch."
-        if len(self.order) < self.n: self.order = torch.randperm(len(self.pixels), generator=self.random).to(self.at.device)
-        self.at.copy_(self.order[:self.n])
-        self.order = self.order[self.n:]
+        if self.place + self.n > len(self.order):
+            self.order.copy_(torch.randperm(len(self.order), generator=self.random))
+            self.place = 0
+        self.at.copy_(self.order[self.place:self.place + self.n])
+        self.place += self.n
 
     def batch(self):
         "The chosen images, as a training gets them."
