@@ -394,14 +394,14 @@ class GoldenOptions(Options):
 def main(
     options,  # `GoldenOptions`
 ):
-    "Compare our networks with the original, number by number; exit status 1 when a golden is missed."
+    "Compare our networks with the original, number by number; exit status 1 when a golden is missed, or none could be compared."
     rows, missing = [], []
     for part in progress(options.parts or PARTS, desc='goldens'):
         try: rows += check_goldens(part, options.device)
         except MissingFileError as e: missing.append(f'not checked: {part}, for {e}')
     if rows: print(golden_table(rows))
-    print(*missing, sep='\n')
-    if not all(r.right for r in rows): raise SystemExit(1)
+    for line in missing: print(line)
+    if not rows or not all(r.right for r in rows): raise SystemExit(1)
 
 # %% ../nbs/53_goldens.ipynb #fde03a19
 if __name__ == '__main__' and '__file__' in globals(): run_main(main, GoldenOptions)

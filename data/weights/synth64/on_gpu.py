@@ -27,7 +27,13 @@ SETTLED = 10**6  # as step number: past every warm-up, due for every regularisat
 
 # Resampling: a matrix along each side, which a GPU applies many times as fast as a convolution of each channel by itself
 
-def filter_matrix(n, pad, stride, gain, enlarge):
+def filter_matrix(
+    n,        # side, px
+    pad,      # zeros at each end, px
+    stride,   # of the filter, px
+    gain,     # of the filter along both sides
+    enlarge,  # its transpose
+) -> torch.Tensor:  # (n_out,n)
     "The matrix (n_out,n) that filters a side of n px with [1,3,3,1]/8, or its transpose."
     n_out = (n - 1) * stride + 4 - 2 * pad if enlarge else (n + 2 * pad - 4) // stride + 1
     far, near = torch.arange(n_out)[:, None], torch.arange(n)
@@ -35,7 +41,13 @@ def filter_matrix(n, pad, stride, gain, enlarge):
     return gain ** .5 / 8 * torch.tensor([1., 3, 3, 1, 0])[tap.where((tap >= 0) & (tap < 4), 4)]
 
 
-def resample(module, x, pad, stride, enlarge):
+def resample(
+    module,   # `Blur`, `Downsample` or `Upsample`
+    x,        # maps (B,C,H,W)
+    pad,      # zeros at each edge, px
+    stride,   # of the filter, px
+    enlarge,  # by the transpose
+) -> torch.Tensor:  # (B,C,H_out,W_out)
     "What the module gives, by matrices."
     if not hasattr(module, 'matrices'): module.matrices, module.gain = {}, round(module.kernel.sum().item(), 6)
     def matrix(n):
@@ -56,7 +68,10 @@ def resample_by_matrices():
 
 class Muon:
     "timm's Muon, all matrices of one shape at a time, with AdamW for the groups that fall back to it; the rates are tensors."
-    def __init__(self, groups):
+    def __init__(
+        self,
+        groups,  # of parameters, as `asit_groups` gives them, each with a tensor () as 'lr'
+    ):
         self.param_groups, self.alike, self.average = groups, None, {}
         others = [dict(params=g['params'], lr=g['lr']) for g in groups if g.get('use_fallback')]
         self.adam = torch.optim.AdamW(others, betas=(.9, .99), eps=1e-7, weight_decay=0, capturable=others[0]['lr'].is_cuda)
@@ -91,11 +106,16 @@ def _wide(matrix):
 
 class Graphs(dict):
     "Name -> a step, recorded; without a GPU the step itself."
-    pool = None
-    def record(self, name, step, warm=2):
+    pool = stream = None
+    def record(
+        self,
+        name,    # of the step
+        step,    # function without arguments that takes it and gives its scalars
+        warm=2,  # how often it is taken before it is recorded
+    ):
         "Take the step a few times, then record it."
         if not torch.cuda.is_available(): self[name] = step; return
-        stream = self.stream = getattr(self, 'stream', None) or torch.cuda.Stream()
+        stream = self.stream = self.stream or torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(warm): step()
@@ -110,7 +130,13 @@ class Graphs(dict):
 
 class Pictures:
     "The training images on the device, epoch by epoch in random order, mirrored by chance."
-    def __init__(self, ds, batch_size, device, seed):
+    def __init__(
+        self,
+        ds,          # an `ImageSet`
+        batch_size,  # images
+        device,      # a `torch.device`
+        seed,        # of the order, an int
+    ):
         self.pixels, self.n, self.random = ds.tensors()[0].to(device), batch_size, torch.Generator().manual_seed(seed)
         self.order = torch.zeros(len(self.pixels), dtype=torch.long, device=device)  # made before the graphs, as all that lasts beside them
         self.at, self.place = self.order[:batch_size].clone(), len(self.order)
@@ -132,16 +158,32 @@ class Pictures:
 
 class Clock:
     "How much of the time is over, and what is written meanwhile."
-    def __init__(self, training, network, args):
+    def __init__(
+        self,
+        training,  # a `Training`
+        network,   # the average that is saved
+        args,      # of the command line
+    ):
         self.training, self.network, self.args, self.out = training, network, args, Path(args.out)
         self.start, self.due = time.time(), args.every
         (self.out/'images').mkdir(parents=True, exist_ok=True)
 
-    def over(self): return (time.time() - self.start) / self.args.seconds
+    def over(self): "Share of the time, from 0 to 1."; return (time.time() - self.start) / self.args.seconds
 
-    def rate(self, flat): return .5 + .5 * math.cos(math.pi * min(1, max(0, (self.over() - flat) / (1 - flat))))
+    def rate(
+        self,
+        flat,  # share of the time, in [0,1)
+    ):
+        "Relative rate: 1 for so long, then half a cosine to 0."
+        return .5 + .5 * math.cos(math.pi * min(1, max(0, (self.over() - flat) / (1 - flat))))
 
-    def note(self, step, split='train', **values):
+    def note(
+        self,
+        step,           # its number
+        split='train',  # or 'val'
+        **values,       # name -> number or tensor ()
+    ):
+        "A line of metrics.jsonl."
         row = dict(step=step, split=split, seconds=round(time.time() - self.start, 1)) | {k: float(v) for k, v in values.items()}
         with open(self.out/'metrics.jsonl', 'a') as f: f.write(json.dumps(row) + '\n')
         print(row)
@@ -187,13 +229,14 @@ def generator(args):
     "The game: the discriminator begins alone, and the generator learns as fast as it can follow."
     torch.backends.cudnn.benchmark = True
     o = TrainGenerator(autoencoder=False, initial='synth64', extra=args.extra, precision='bf16', batch_size=64, learning_rate=2e-4, discriminator_lr=10, r1_gamma=.1,
-                       path_interval=8, augment_target=0, ema_images=20_000, seed=42, val_images=1120, head_start=400)
+                       path_interval=8, augment_target=0, ema_images=20_000, val_images=560)
     t = GeneratorTraining(o)
     rates = {name: torch.tensor(0., device=t.device) for name in ('generator', 'discriminator')}
     for name, rate in rates.items(): t.optimizers[name] = torch.optim.Adam(getattr(t, name).parameters(), rate, betas=(0., .99), capturable=rate.is_cuda)
     t.augment.forward = nn.Identity()
     pictures, graphs, clock = Pictures(t.train_set, o.batch_size, t.device, o.seed), Graphs(), Clock(t, t.average, args)
     def step(alone, i):
+        "The step that begins alone, or one of the game; `i` says which regularisation it has."
         def take():
             o.head_start = 2 * SETTLED if alone else 0
             return t.step(pictures.batch(), SETTLED + i)
