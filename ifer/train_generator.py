@@ -24,7 +24,7 @@ from .losses import Looks, PerceptualLoss
 from .processes import gathered, in_order_of_all, place
 from .stylegan2 import Discriminator, Generator, mix_styles
 from .terms import WeightedLoss, term, term_weights
-from .training import FaceRunOptions, Training, batch_means, fit, update_average
+from .training import FaceRunOptions, Training, batch_means, cosine_factor, fit, update_average
 
 # %% ../nbs/30_train_generator.ipynb #f3020275
 @dataclass
@@ -36,6 +36,7 @@ class TrainGenerator(FaceRunOptions):
     beta1: float = opt(0., "Adam's beta 1 for generator and discriminator", low=0, high=.999, group='Steps')
     encoder_lr: float = opt(5e-4, 'learning rate of the encoder', low=1e-12, high=10, group='Steps')
     autoencoder: bool = opt(True, 'an encoder reproduces images before and beside the game; false: StyleGAN2 alone', group='Networks')
+    cosine: bool = opt(False, 'let the learning rates fall to 0 along half a cosine', group='Steps')
     warm_start: int = opt(0, 'steps of autoencoding before the adversarial phase', low=0, high=10**9, group='Steps')
     head_start: int = opt(0, 'steps in which the discriminator learns alone, against a generator that is trained already', low=0, high=10**9, group='Steps')
     perceptual: str = opt('faces', 'network of the perceptual term', choices=PERCEPTUAL, group='Loss')
@@ -180,6 +181,11 @@ def step(self: GeneratorTraining, batch, i):
     with self.accelerator.autocast(): loss, terms = self.loss(leave_out=absent, **given)
     if self.update(loss, *(['encoder'] if o.autoencoder else []), 'generator'): self.follow(i, len(x))
     return dict(loss=loss.detach()) | terms | scores
+
+
+@patch
+def lr_factor(self: GeneratorTraining, i):
+    return cosine_factor(i, self.options.max_steps) if self.options.cosine else 1.
 
 
 @patch
