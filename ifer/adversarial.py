@@ -126,15 +126,23 @@ class PathLength(nn.Module):
         self.decay = decay
         self.register_buffer('mean', torch.zeros(()))
 
-    def forward(
+    def lengths(
         self,
         image,  # generated images (B,3,H,W)
         codes,  # the W+ codes (B,n_styles,D) they were made from, part of the graph
-    ) -> torch.Tensor:
-        "Mean squared deviation of the path lengths from their running mean, which moves (in training mode)."
+    ) -> torch.Tensor:  # (B,)
+        "How far a random change of the picture reaches back into the codes."
         noise = torch.randn(image.shape, device=image.device) / (image.shape[2] * image.shape[3]) ** .5
         gradient, = torch.autograd.grad((image * noise).sum(), codes, create_graph=True)
-        lengths = gradient.square().sum(2).mean(1).sqrt()
+        return gradient.square().sum(2).mean(1).sqrt()
+
+    def forward(
+        self,
+        image,  # as for `lengths`
+        codes,  # likewise
+    ) -> torch.Tensor:
+        "Mean squared deviation of the path lengths from their running mean, which moves (in training mode)."
+        lengths = self.lengths(image, codes)
         if self.training: self.mean.lerp_(gathered(lengths.detach()).mean(), self.decay)
         return (lengths - self.mean).square().mean()
 

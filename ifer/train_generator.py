@@ -139,6 +139,7 @@ class GeneratorTraining(Training):
             self.add_optimizer(name, torch.optim.Adam(network.parameters(), o.learning_rate * relative, betas=(o.beta1, .99)))
         self.space = feature_space(o.kid_space, self.device)[0]
         self.metric, self.real = SetDistance(self.space).names[1], None  # features of the validation images
+        if o.initial and o.path_lambda: self.start_paths()
 
 # %% ../nbs/30_train_generator.ipynb #9fdb3df1
 @patch
@@ -235,8 +236,20 @@ def fakes(self: GeneratorTraining, n):
 @patch
 def paths(self: GeneratorTraining, n):
     "The penalty of the path lengths of `n` random z, in single precision."
+    return self.path_length(*self.for_paths(n))
+
+
+@patch
+def for_paths(self: GeneratorTraining, n):
+    "Images of `n` random z and their codes."
     codes = random_codes(self.generator, n, self.options.mixing)
-    return self.path_length(self.generator.synthesize(codes, noise='random').image, codes)
+    return self.generator.synthesize(codes, noise='random').image, codes
+
+
+@patch
+def start_paths(self: GeneratorTraining):
+    "The running mean begins where a trained generator has it: from 0 the penalty would first shorten all paths."
+    self.path_length.mean.copy_(gathered(self.path_length.lengths(*self.for_paths(64)).detach()).mean())
 
 # %% ../nbs/30_train_generator.ipynb #141d45cc
 @patch
