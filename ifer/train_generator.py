@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 import torch
 from fastcore.basics import patch
+from safetensors.torch import load_file
 
 from .adversarial import PathLength, frozen, nonsaturating_d_loss, r1_penalty
 from .asit import ASIT
 from .augment import AdaptiveAugment
 from .config import ASITConfig, DiscriminatorConfig, PERCEPTUAL, opt, run_main
-from .core import OptionError
+from .core import CheckpointError, OptionError, plain
 from .data import DATASETS, RandomFlip, source_of
 from .figures import image_grid
 from .likeness import SetDistance, feature_space
 from .losses import Looks, PerceptualLoss
+from .network import run_checkpoint
 from .processes import gathered, in_order_of_all, place
 from .stylegan2 import Discriminator, Generator, mix_styles
 from .terms import WeightedLoss, term, term_weights
@@ -57,6 +59,7 @@ class TrainGenerator(FaceRunOptions):
     discriminator_width: int = opt(0, "channels of the discriminator at most; 0: as many as the generator's", low=0, high=4096, group='Networks')
     discriminator_multiplier: float = opt(0., "channel_multiplier of the discriminator; 0: the generator's", low=0, high=16, group='Networks')
     initial: str = opt('', 'ASIT weights to start from (without an autoencoder, a generator): a name, a folder or a file', group='Networks')
+    initial_discriminator: str = opt('', 'discriminator to start with: the folder of a run, a checkpoint in it, or its discriminator.safetensors', group='Networks')
     kid_space: str = opt('auto', 'features in which KID is measured; auto: inception where its file is, else faces', choices=('auto', 'faces', 'inception'), group='Validation and records')
 
     def check(self):
@@ -159,10 +162,20 @@ def make_networks(self: GeneratorTraining):
     if o.discriminator_width: size['width'] = o.discriminator_width
     if o.discriminator_multiplier: size['channel_multiplier'] = o.discriminator_multiplier
     self.discriminator = self.add_network('discriminator', Discriminator(DiscriminatorConfig(**size)))
+    if o.initial_discriminator: self.load_discriminator()
     self.augment = self.add_network('augment', AdaptiveAugment(o.augment_target, o.augment_images, o.augment_p))
     self.path_length = self.add_network('path_length', PathLength())
 
 # %% ../nbs/30_train_generator.ipynb #22ebebf6
+@patch
+def load_discriminator(self: GeneratorTraining):
+    "The discriminator of another run."
+    path = run_checkpoint(self.options.initial_discriminator)
+    path = path/'discriminator.safetensors' if path.is_dir() else path
+    try: self.discriminator.load_state_dict(load_file(path))
+    except Exception as e: raise CheckpointError(f"option 'initial_discriminator': {path} is no discriminator of this size ({type(e).__name__}: {plain(e, 80)})") from e
+
+
 @patch
 def batches(self: GeneratorTraining, start):
     return self.loader(start, RandomFlip())
