@@ -1,4 +1,4 @@
-"""Train ASIT's encoder, or the generator, on one GPU: python on_gpu.py asit|generator OUT [--seconds N] [--extra GLOB]
+"""Train ASIT's encoder, or the generator, on one GPU: python on_gpu.py asit|generator OUT [--seconds N] [--extra GLOB] [--discriminator FILE]
 
 Starts from the shipped weights. A step of `ifer.train_asit` or `ifer.train_generator` is recorded once as a CUDA graph and replayed, for without one such
 small networks wait for Python most of the time; the pictures lie on the device. Writes metrics.jsonl, pictures and the average of the weights
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from safetensors.torch import save_file
 from timm.optim.muon import _COEFFICIENTS, zeropower_via_newtonschulz
 from torch import nn
 
@@ -228,8 +229,8 @@ def asit(args):
 def generator(args):
     "The game: the discriminator begins alone, and the generator learns as fast as it can follow."
     torch.backends.cudnn.benchmark = True
-    o = TrainGenerator(autoencoder=False, initial='synth64', extra=args.extra, precision='bf16', batch_size=64, learning_rate=2e-4, discriminator_lr=10, r1_gamma=.1,
-                       path_interval=8, augment_target=0, ema_images=20_000, val_images=560)
+    o = TrainGenerator(autoencoder=False, initial='synth64', initial_discriminator=args.discriminator, extra=args.extra, precision='bf16', batch_size=64,
+                       learning_rate=2e-4, discriminator_lr=10, r1_gamma=.1, path_interval=8, augment_target=0, ema_images=20_000, val_images=560)
     t = GeneratorTraining(o)
     rates = {name: torch.tensor(0., device=t.device) for name in ('generator', 'discriminator')}
     for name, rate in rates.items(): t.optimizers[name] = torch.optim.Adam(getattr(t, name).parameters(), rate, betas=(0., .99), capturable=rate.is_cuda)
@@ -259,6 +260,7 @@ def generator(args):
         if i % 50 == 0: clock.note(i, rate=rates['generator'], **said)
         if time.time() - clock.start > clock.due: clock.keep(i)
     clock.keep(i)
+    save_file({k: v.contiguous() for k, v in t.discriminator.state_dict().items()}, clock.out/'discriminator.safetensors')  # what `--discriminator` takes
 
 
 if __name__ == '__main__':
@@ -268,6 +270,7 @@ if __name__ == '__main__':
     parser.add_argument('--seconds', type=float, default=400)
     parser.add_argument('--every', type=float, default=100)
     parser.add_argument('--extra', default='')
+    parser.add_argument('--discriminator', default='', help='the one to begin with')
     args = parser.parse_args()
     resample_by_matrices()
     dict(asit=asit, generator=generator)[args.kind](args)
