@@ -300,7 +300,7 @@ def validate(self: GeneratorTraining):
 @patch
 def distances(self: GeneratorTraining):
     "KID between validation images and as many random faces; each process makes its share."
-    if self.real is None: self.real = torch.stack(in_order_of_all(f for batch in self.val_batches() for f in self.space(batch.images)))
+    if self.real is None: self.real = torch.cat(in_order_of_all(self.space(batch.images) for batch in self.val_batches()))
     rank, world = place()
     z = torch.randn(len(self.real), self.average.config.style_dim, generator=torch.Generator().manual_seed(0))[rank::world]
     made = [f for part in z.split(self.options.test_batch_size) for f in self.space(self.sample(part))]
