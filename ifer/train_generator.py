@@ -37,7 +37,7 @@ class TrainGenerator(FaceRunOptions):
     dataset: str = opt('faces', f"data set: {', '.join(DATASETS)}", group='Data')
     learning_rate: float = opt(2e-3, 'learning rate of the generator', low=1e-12, high=10, group='Steps')
     discriminator_lr: float = opt(1., "the discriminator's learning rate relative to the generator's", low=0, high=1000, group='Steps')
-    discriminator_optim: str = opt('adam', "the discriminator's optimiser; muon for a head start: it finds what is wrong with good faces sooner", choices=('adam', 'muon'), group='Steps')
+    discriminator_optim: str = opt('adam', "the discriminator's optimiser; muon: for a head start", choices=('adam', 'muon'), group='Steps')
     beta1: float = opt(0., "Adam's beta 1 for generator and discriminator", low=0, high=.999, group='Steps')
     encoder_lr: float = opt(5e-4, 'learning rate of the encoder', low=1e-12, high=10, group='Steps')
     autoencoder: bool = opt(True, 'an encoder reproduces images before and beside the game; false: StyleGAN2 alone', group='Networks')
