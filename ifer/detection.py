@@ -228,7 +228,12 @@ class MTCNN(nn.Module):
 
 # %% ../nbs/08b_detection.ipynb #fd3918b7
 @patch
-def propose(self: MTCNN, image, min_face, threshold):
+def propose(
+    self: MTCNN,
+    image,      # PIL image, RGB
+    min_face,   # px, smallest face that is looked for
+    threshold,  # in [0,1], P-Net's score from which a box counts
+) -> tuple:     # boxes with scores (N,5) and offsets (N,4)
     "What P-Net proposes at all scales."
     axis, device = 3 if self.numerics == 'original' else 1, next(self.parameters()).device
     found = [_propose(self.pnet, image, s, threshold, axis, device) for s in _scales(*image.size, min_face)]

@@ -229,7 +229,10 @@ def by_condition(self: Evaluation):
 
 # %% ../nbs/42_evaluate_expression.ipynb #27b77a9d
 @patch
-def clouds(self: Evaluation, most=1000):
+def clouds(
+    self: Evaluation,
+    most=1000,  # images at most
+):
     "t-SNE of the features and of the codes, coloured by expression; of at most `most` images."
     from sklearn.manifold import TSNE
     part = np.linspace(0, len(self.ds) - 1, min(most, len(self.ds))).round().astype(int)
@@ -247,7 +250,10 @@ def clouds(self: Evaluation, most=1000):
 
 # %% ../nbs/42_evaluate_expression.ipynb #d1fa60eb
 @patch
-def errors(self: Evaluation, most=16):
+def errors(
+    self: Evaluation,
+    most=16,  # images at most
+):
     "The surest wrong answers, with truth, answer and its probability."
     p, labels, names = self.first.reading.probabilities, self.ds.labels, self.ds.classes
     wrong = np.flatnonzero(~self.first.reading.right)

@@ -297,7 +297,9 @@ _PLAIN = """<root>/
 └─ any_name.jpg"""
 
 
-def split_folders(tree):
+def split_folders(
+    tree,    # a `Tree`
+) -> dict:
     "{split: folder} of the folders that are named after a split."
     found = {split: next(filter(None, map(tree.find, names)), None) for split, names in _SPLIT_FOLDERS.items()}
     return {split: folder for split, folder in found.items() if folder}

@@ -230,11 +230,21 @@ class Looks:
 
 # %% ../nbs/20_losses.ipynb #c9b3ff3f
 @term('lpips_lambda', 'perceptual')
-def perceptual_term(looks): "Perceptual distance."; return looks.distance()
+def perceptual_term(
+    looks,  # `Looks` of inversions and sources
+) -> torch.Tensor:
+    "Perceptual distance."
+    return looks.distance()
 
 
 @term('lpips_lambda_crop', 'perceptual_crop')
-def perceptual_crop(image, target, perceptual): "Perceptual distance of the face crop."; return perceptual(face_crop(image), face_crop(target))
+def perceptual_crop(
+    image,       # (B,3,H,W) in [-1,1]
+    target,      # the same
+    perceptual,  # a `PerceptualLoss`
+) -> torch.Tensor:
+    "Perceptual distance of the face crop."
+    return perceptual(face_crop(image), face_crop(target))
 
 
 @term('au_lambda', 'au')
@@ -290,14 +300,25 @@ class IdentityLoss(Instrument):
 
 # %% ../nbs/20_losses.ipynb #e8401065
 @term('id_lambda', 'id')
-def identity_term(image, target, identity, source=None):
+def identity_term(
+    image,        # (B,3,H,W) in [-1,1]
+    target,       # the same
+    identity,     # an `IdentityLoss`
+    source=None,  # what they were made from; None = the target
+) -> tuple:       # loss, {'id_improve': similarity gained}
     "Identity, and beside it how much closer the inversion came to the target than the source was."
     said = identity.compare(image, target, source)
     return said.loss, dict(id_improve=said.improvement)
 
 
 @term('moco_lambda', 'moco')
-def moco_term(image, target, moco): "MoCo features."; return moco(image, target)
+def moco_term(
+    image,   # (B,3,H,W) in [-1,1]
+    target,  # the same
+    moco,    # an `IdentityLoss` of MoCo features
+) -> torch.Tensor:
+    "Distance of the MoCo features."
+    return moco(image, target)
 
 # %% ../nbs/20_losses.ipynb #12cd92b9
 PAPER = dict(l2_lambda=1., lpips_lambda=.8, id_lambda=.1, adv_lambda=1e-4, distribute_lambda=.01)  # the paper's weights

@@ -123,15 +123,31 @@ def feature_metrics(
 
 # %% ../nbs/29_train_features.ipynb #7a425297
 @term('au_lambda', 'aus')
-def au_term(reading, true_aus, au_variance): "Squared error of the action units over their variance."; return ((reading.aus.float() - true_aus).square() / au_variance).mean()
+def au_term(
+    reading,      # what the features read of B images
+    true_aus,     # (B,A) in [0,1]
+    au_variance,  # (A,), over the training images
+) -> torch.Tensor:
+    "Squared error of the action units over their variance."
+    return ((reading.aus.float() - true_aus).square() / au_variance).mean()
 
 
 @term('expression_lambda', 'expressions')
-def expression_term(reading, true_labels): "Cross-entropy of the expressions."; return F.cross_entropy(reading.logits.float(), true_labels)
+def expression_term(
+    reading,      # what the features read of B images
+    true_labels,  # ints (B,)
+) -> torch.Tensor:
+    "Cross-entropy of the expressions."
+    return F.cross_entropy(reading.logits.float(), true_labels)
 
 
 @term('identity_lambda', 'identities')
-def identity_term(identity_logits, true_identities): "Cross-entropy of the identities."; return F.cross_entropy(identity_logits, true_identities)
+def identity_term(
+    identity_logits,  # (B, identities)
+    true_identities,  # ints (B,)
+) -> torch.Tensor:
+    "Cross-entropy of the identities."
+    return F.cross_entropy(identity_logits, true_identities)
 
 # %% ../nbs/29_train_features.ipynb #7d25522b
 class SharedBatchNorm(nn.BatchNorm2d):

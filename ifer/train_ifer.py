@@ -204,7 +204,12 @@ def evaluate_recognition(
 
 # %% ../nbs/32_train_ifer.ipynb #0be10042
 @term('ce_lambda', 'cross_entropy')
-def cross_entropy_term(logits, wanted, smoothing, class_weight=None):
+def cross_entropy_term(
+    logits,             # (B,C)
+    wanted,             # ints (B,), or probabilities (B,C)
+    smoothing,          # in [0,1), of the labels
+    class_weight=None,  # (C,)
+) -> torch.Tensor:
     "Cross-entropy with smoothed labels, and classes weighed."
     return F.cross_entropy(logits, wanted, class_weight, label_smoothing=smoothing)
 
