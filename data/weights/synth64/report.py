@@ -1,9 +1,9 @@
-"""Measure a folder of weights on the test identities, and draw the pictures of the card: python report.py [WEIGHTS] [OUT]
+"""Measure weights on the test identities, and draw the pictures of the card.
 
 Writes report.json, people.jpg (source | inversion | refined) and samples.jpg (random faces) into OUT; where that is this folder,
 also curves.png (of runs/asit_gpu and runs/asit) and the README's pictures, outputs/figures/inversion.png and random.png.
 """
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -116,4 +116,8 @@ def report(
     print(found)
 
 
-if __name__ == '__main__': report(*(sys.argv[1:] + ['synth64', HERE][len(sys.argv) - 1:]))
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('weights', nargs='?', default='synth64', help='a folder, or a shipped name')
+    parser.add_argument('out', nargs='?', default=HERE, help='where results go')
+    report(**vars(parser.parse_args()))
