@@ -298,7 +298,7 @@ _PLAIN = """<root>/
 
 
 def split_folders(
-    tree,    # a `Tree`
+    tree,  # a `Tree`
 ) -> dict:
     "{split: folder} of the folders that are named after a split."
     found = {split: next(filter(None, map(tree.find, names)), None) for split, names in _SPLIT_FOLDERS.items()}

@@ -124,8 +124,8 @@ def feature_metrics(
 # %% ../nbs/29_train_features.ipynb #7a425297
 @term('au_lambda', 'aus')
 def au_term(
-    reading,      # what the features read of B images
-    true_aus,     # (B,A) in [0,1]
+    reading,      # `FaceReading` of B images
+    true_aus,     # action unit intensities (B,A), 0 and up
     au_variance,  # (A,), over the training images
 ) -> torch.Tensor:
     "Squared error of the action units over their variance."
@@ -134,7 +134,7 @@ def au_term(
 
 @term('expression_lambda', 'expressions')
 def expression_term(
-    reading,      # what the features read of B images
+    reading,      # `FaceReading` of B images
     true_labels,  # ints (B,)
 ) -> torch.Tensor:
     "Cross-entropy of the expressions."
